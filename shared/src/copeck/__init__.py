@@ -1,0 +1,1 @@
+"""What the services of Copeck share: kernel, contracts, storage, messaging, web and observability."""

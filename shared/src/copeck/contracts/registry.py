@@ -1,0 +1,112 @@
+"""Who may send each message and who consumes it: the bus's only source of truth, topology and rights come from it."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from hashlib import blake2b
+from typing import Literal
+
+from copeck.contracts import commands, events
+from copeck.contracts.base import Command, ContractError, Message
+
+SHARDS = 16
+"""Queues of commands; 32 is the ceiling of one broker node. Changing it means draining all of them first."""
+
+COMMANDS_EXCHANGE = "billing.commands"
+EVENTS_EXCHANGE = "billing.events"
+
+AUTH, SUBSCRIPTIONS, UPDATER = "auth", "subscriptions", "state-updater"
+GATEWAY, DEVICES, REMINDERS, OPERATOR = "gateway", "devices", "reminders", "operator"
+SERVICES = (AUTH, SUBSCRIPTIONS, UPDATER, GATEWAY, DEVICES, REMINDERS)
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One message type: its model, who may send it, who consumes it."""
+
+    model: type[Message]
+    kind: Literal["command", "event"]
+    senders: tuple[str, ...]
+    consumers: tuple[str, ...]
+
+    @property
+    def exchange(self) -> str:
+        """Return the exchange that the message is published to."""
+        return COMMANDS_EXCHANGE if self.kind == "command" else EVENTS_EXCHANGE
+
+    @property
+    def sharded(self) -> bool:
+        """Tell whether the message goes to a shard of the state updater."""
+        return self.kind == "command" and self.consumers == (UPDATER,)
+
+
+_SENDERS: dict[str, tuple[str, ...]] = {
+    "invoice.issue": (SUBSCRIPTIONS, GATEWAY, DEVICES),
+    "invoice.cancel": (SUBSCRIPTIONS, GATEWAY, DEVICES),
+    "invoice.expire": (REMINDERS,),
+    "invoice.capture": (SUBSCRIPTIONS,),
+    "invoice.refund": (SUBSCRIPTIONS, GATEWAY, DEVICES),
+    "payment.report": (GATEWAY,),
+    "refund.report": (GATEWAY,),
+    "dispute.report": (GATEWAY,),
+    "wallet.open": (GATEWAY, DEVICES),
+    "wallet.pay": (GATEWAY,),
+    "ledger.correct": (GATEWAY,),
+    "settlement.report": (GATEWAY,),
+    "payout.request": (GATEWAY,),
+    "payout.submit": (GATEWAY,),
+    "payout.approve": (GATEWAY,),
+    "payout.cancel": (GATEWAY,),
+    "payout.retry": (GATEWAY,),
+    "payout.report": (GATEWAY,),
+    "subscription.create": (SUBSCRIPTIONS,),
+}
+
+# The sender of each family of events and its consumers. A queue is bound only once somebody consumes it: one that
+# nobody empties would fill up and then refuse the events of all the others. `devices` joins with its service.
+_EVENT_ROUTES: dict[str, tuple[str, tuple[str, ...]]] = {
+    "invoice": (UPDATER, (SUBSCRIPTIONS, GATEWAY)),
+    "command": (UPDATER, (SUBSCRIPTIONS, GATEWAY)),
+    "refund": (UPDATER, (SUBSCRIPTIONS, GATEWAY)),
+    "wallet": (UPDATER, (GATEWAY,)),
+    "payout": (UPDATER, (GATEWAY,)),
+    "subscription": (SUBSCRIPTIONS, (GATEWAY,)),
+    "user": (AUTH, (SUBSCRIPTIONS,)),
+}
+
+
+def _entries() -> Iterable[tuple[str, Entry]]:
+    for model in commands.ALL:
+        consumers: tuple[str, ...] = (UPDATER,) if issubclass(model, Command) else (SUBSCRIPTIONS,)
+        yield model.TYPE, Entry(model, "command", _SENDERS[model.TYPE], consumers)
+    for model in events.ALL:
+        sender, listeners = _EVENT_ROUTES[model.TYPE.split(".", 1)[0]]
+        yield model.TYPE, Entry(model, "event", (sender,), listeners)
+
+
+REGISTRY: dict[str, Entry] = dict(_entries())
+"""Every message by its type."""
+
+
+def entry_of(type_name: str) -> Entry:
+    """Return the entry of a type; ContractError when nobody declared it."""
+    entry = REGISTRY.get(type_name)
+    if entry is None:
+        raise ContractError(f"the message type {type_name[:80]!r} is not in the registry")
+    return entry
+
+
+def shard_of(account: str) -> int:
+    """Return the shard of an account: a stable hash, the same on every machine and in every release."""
+    return int.from_bytes(blake2b(account.encode(), digest_size=2).digest()) % SHARDS
+
+
+def shard_queue(shard: int) -> str:
+    """Return the name of a shard's queue."""
+    return f"{COMMANDS_EXCHANGE}.{shard:02d}"
+
+
+def routing_key(data: Message) -> str:
+    """Return where a message goes: its type, and for a command to the updater its account's shard."""
+    if isinstance(data, Command):
+        return f"{data.TYPE}.{shard_of(data.account):02d}"
+    return data.TYPE
