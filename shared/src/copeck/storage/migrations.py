@@ -1,4 +1,4 @@
-"""Alembic, one tree a service, run as the migrator in the owner's role; the version table is in the service's schema."""
+"""Alembic, one tree a service, run as the migrator in the owner's role; versions are kept in the service's schema."""
 
 import os
 from pathlib import Path

@@ -1,0 +1,166 @@
+"""Celery for what may be slow: quorum queues in a virtual host of its own, late acknowledgement, confirmed sending.
+
+A task carries the id of a row and nothing else that matters: its loss must not lose money. The row was committed
+before the task is sent, and a janitor finds the rows whose task never ran.
+"""
+
+import logging
+import threading
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
+from typing import Any, Protocol
+
+from celery import Celery, Task, signals
+from kombu import Exchange, Queue
+
+from copeck.observability import metrics
+from copeck.observability.trace import headers_scope, outgoing_headers
+
+log = logging.getLogger(__name__)
+
+QUEUES = ("gateway", "reminders")
+"""The queues of the virtual host, one a service; who sends a task to another service names its queue."""
+
+SOFT_TIME_LIMIT_S = 45
+HARD_TIME_LIMIT_S = 60
+# Ten times a bad worker, then the message goes: the row and the janitor remain.
+DELIVERY_LIMIT = 10
+_TRACE_HEADER = "copeck_trace"
+_SENDING_THREADS = 2
+_SENDING_WAITING_MAX = 1000
+
+
+class CelerySettings(Protocol):
+    """The setting that is needed here."""
+
+    @property
+    def celery_broker_url(self) -> str:
+        """URL of the virtual host `celery`."""
+
+
+def _queue(name: str) -> Queue:
+    arguments = {"x-queue-type": "quorum", "x-delivery-limit": DELIVERY_LIMIT}
+    return Queue(name, Exchange(name, type="topic", durable=True), routing_key=name, queue_arguments=arguments)
+
+
+def make_celery(name: str, settings: CelerySettings, include: Sequence[str] = ()) -> Celery:
+    """Build a service's Celery application; `name` is also its queue. `include` names the modules with its tasks."""
+    if name not in QUEUES:
+        raise ValueError(f"{name} has no Celery queue; one of {', '.join(QUEUES)}")
+    app = Celery(name, include=list(include), set_as_current=True)
+    app.conf.update(
+        broker_url=settings.celery_broker_url,
+        broker_connection_timeout=5,
+        broker_connection_retry_on_startup=True,
+        broker_connection_max_retries=None,
+        broker_heartbeat=10,
+        broker_pool_limit=4,
+        # Without it a task that the broker never stored counts as sent.
+        broker_transport_options={"confirm_publish": True, "read_timeout": 30, "write_timeout": 10},
+        # Named although it is the default: a countdown must survive a restart of the broker too.
+        broker_native_delayed_delivery_queue_type="quorum",
+        task_queues=[_queue(queue) for queue in QUEUES],
+        task_default_queue=name,
+        task_default_exchange=name,
+        task_default_exchange_type="topic",
+        task_default_routing_key=name,
+        task_default_queue_type="quorum",
+        task_create_missing_queues=False,
+        task_acks_late=True,
+        task_reject_on_worker_lost=True,
+        task_soft_time_limit=SOFT_TIME_LIMIT_S,
+        task_time_limit=HARD_TIME_LIMIT_S,
+        task_ignore_result=True,
+        task_store_errors_even_if_ignored=False,
+        task_serializer="json",
+        accept_content=["json"],
+        result_backend=None,
+        worker_prefetch_multiplier=1,
+        worker_detect_quorum_queues=True,
+        worker_hijack_root_logger=False,
+        worker_redirect_stdouts=False,
+        worker_send_task_events=False,
+        # Remote control needs transient queues that are not exclusive, which RabbitMQ 4 deprecates.
+        worker_enable_remote_control=False,
+        worker_cancel_long_running_tasks_on_connection_loss=False,
+        worker_max_tasks_per_child=1000,
+        worker_proc_alive_timeout=20,
+        enable_utc=True,
+        timezone="UTC",
+    )
+    return app
+
+
+WORKER_ARGUMENTS = ("--without-gossip", "--without-mingle", "--without-heartbeat")
+"""What every worker is started with: these three talk through transient queues."""
+
+
+def worker_command(name: str, concurrency: int = 2) -> list[str]:
+    """Return the arguments for `app.worker_main`: only the service's own queue."""
+    return ["worker", "-Q", name, "-c", str(concurrency), "-n", f"{name}@%h-%d", "-l", "WARNING", *WORKER_ARGUMENTS]
+
+
+def send_task(app: Celery, task_name: str, args: Sequence[Any] = (), *, queue: str | None = None) -> None:
+    """Send a task by name, here and now, without retry; raises when the broker does not confirm it."""
+    app.send_task(task_name, args=list(args), queue=queue or app.conf.task_default_queue, retry=False)
+
+
+_executor: ThreadPoolExecutor | None = None
+_executor_lock = threading.Lock()
+
+
+def send_after_commit(task: Task[Any, Any], args: Sequence[Any] = ()) -> None:
+    """Send a task whose row is committed: at once, in a thread, without retry, and without waiting for it.
+
+    A failure is logged and counted, and otherwise ignored: the janitor finds the row.
+    """
+    global _executor  # noqa: PLW0603 - one pool a process, made when it is first needed
+    with _executor_lock:
+        if _executor is None:
+            _executor = ThreadPoolExecutor(_SENDING_THREADS, thread_name_prefix="celery-send")
+        executor = _executor
+    # The pool's own queue has no bound; during an outage of the broker it would only grow.
+    if executor._work_queue.qsize() >= _SENDING_WAITING_MAX:  # noqa: SLF001 - the pool offers no other way
+        metrics.TASK_SEND_FAILURES.labels(task.name).inc()
+        return
+    try:
+        executor.submit(_send_quietly, task, list(args), outgoing_headers())
+    except RuntimeError:
+        # The interpreter shuts down.
+        metrics.TASK_SEND_FAILURES.labels(task.name).inc()
+
+
+def _send_quietly(task: Task[Any, Any], args: list[Any], headers: dict[str, str]) -> None:
+    try:
+        task.apply_async(args=args, retry=False, headers={_TRACE_HEADER: headers})
+    except Exception as error:  # noqa: BLE001 - by design: the row is there, the janitor sends it again
+        metrics.TASK_SEND_FAILURES.labels(task.name).inc()
+        log.warning("task %s %s is not sent, its row waits for the janitor: %s", task.name, args, type(error).__name__)
+
+
+_running: dict[str, tuple[float, AbstractContextManager[Any]]] = {}
+
+
+@signals.before_task_publish.connect(weak=False)
+def _add_trace(headers: dict[str, Any] | None = None, **_: Any) -> None:
+    if headers is not None and not headers.get(_TRACE_HEADER):
+        headers[_TRACE_HEADER] = outgoing_headers()
+
+
+@signals.task_prerun.connect(weak=False)
+def _enter_trace(task_id: str = "", task: Task[Any, Any] | None = None, **_: Any) -> None:
+    carried = task.request.get(_TRACE_HEADER) if task is not None else None
+    scope = headers_scope(carried if isinstance(carried, dict) else {})
+    scope.__enter__()
+    _running[task_id] = (time.monotonic(), scope)
+
+
+@signals.task_postrun.connect(weak=False)
+def _leave_trace(task_id: str = "", task: Task[Any, Any] | None = None, state: str | None = None, **_: Any) -> None:
+    started, scope = _running.pop(task_id, (None, None))
+    if scope is not None and started is not None and task is not None:
+        metrics.TASK_SECONDS.labels(task.name).observe(time.monotonic() - started)
+        metrics.TASKS.labels(task.name, (state or "unknown").lower()).inc()
+        scope.__exit__(None, None, None)

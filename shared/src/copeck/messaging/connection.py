@@ -1,0 +1,59 @@
+"""Connections to the broker: names, heartbeats and time-outs in one place."""
+
+import asyncio
+import contextlib
+import os
+
+import aiormq
+from aiormq.abc import AbstractConnection
+from pamqp.common import FieldTable
+from yarl import URL
+
+from copeck.messaging.errors import BrokerUnavailableError
+
+HEARTBEAT_S = 10
+CONNECT_TIMEOUT_S = 10.0
+CLOSE_TIMEOUT_S = 5.0
+
+
+def user_of(url: str) -> str:
+    """Return the user of an AMQP URL: the name that the broker verifies in `user_id`."""
+    user = URL(url).user
+    if not user:
+        raise ValueError("the broker's URL names no user")
+    return user
+
+
+def safe_url(url: str) -> str:
+    """Return the URL without its password, for logs."""
+    parsed = URL(url)
+    return str(parsed.with_password("***") if parsed.password else parsed)
+
+
+def with_heartbeat(url: str) -> URL:
+    """Return the URL with our heartbeat, unless it names another."""
+    parsed = URL(url)
+    return parsed if "heartbeat" in parsed.query else parsed.update_query(heartbeat=str(HEARTBEAT_S))
+
+
+async def open_connection(url: str, name: str) -> AbstractConnection:
+    """Connect within a time limit; BrokerUnavailableError says what hindered it.
+
+    A heartbeat of 10 s means that a peer that vanished is noticed within about 20 s, on both sides.
+    """
+    target = with_heartbeat(url)
+    properties: FieldTable = {"connection_name": f"{name}:{os.getpid()}"}
+    try:
+        async with asyncio.timeout(CONNECT_TIMEOUT_S):
+            return await aiormq.connect(target, client_properties=properties)
+    except (TimeoutError, OSError, aiormq.exceptions.AMQPError) as error:
+        raise BrokerUnavailableError(f"{safe_url(url)}: {type(error).__name__} {error}".rstrip()) from error
+
+
+async def close_connection(connection: AbstractConnection | None) -> None:
+    """Close a connection whatever its state; never raises, never hangs."""
+    if connection is None or connection.is_closed:
+        return
+    with contextlib.suppress(Exception):
+        async with asyncio.timeout(CLOSE_TIMEOUT_S):
+            await connection.close()
