@@ -1,0 +1,1 @@
+"""The edge proxy's configuration and what renders it."""
