@@ -420,6 +420,12 @@ class SubscriptionExpired(SubscriptionEvent):
     TYPE: ClassVar[str] = "subscription.expired"
 
 
+class SubscriptionChanged(SubscriptionEvent):
+    """Something else about the subscription changed: its price, or its end by a manager or a refund."""
+
+    TYPE: ClassVar[str] = "subscription.changed"
+
+
 class UserEvent(Message):
     """The public state of a user."""
 
@@ -491,6 +497,7 @@ SUBSCRIPTION: tuple[type[SubscriptionEvent], ...] = (
     SubscriptionCancellationUndone,
     SubscriptionCanceled,
     SubscriptionExpired,
+    SubscriptionChanged,
 )
 USER: tuple[type[UserEvent], ...] = (UserRegistered, UserRolesChanged)
 ALL: tuple[type[Message], ...] = (*INVOICE, CommandRefused, *REFUND, *WALLET, *PAYOUT, *SUBSCRIPTION, *USER)

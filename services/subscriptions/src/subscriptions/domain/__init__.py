@@ -1,0 +1,1 @@
+"""The rules of subscriptions: pure decisions over plain values; nothing here touches a server."""

@@ -1,0 +1,137 @@
+"""What every handler is given, and how its messages are made."""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from copeck.contracts.base import Message
+from copeck.contracts.envelope import Envelope
+from copeck.kernel.clock import Clock, SystemClock
+from copeck.messaging.inbox import Inbox
+from copeck.messaging.outbox import Outbox
+from copeck.observability.trace import current_correlation_id
+from copeck.storage.engine import Database
+from copeck.storage.idempotency import Idempotency, StoredAnswer
+from subscriptions import tables
+from subscriptions.settings import SubscriptionsSettings
+from subscriptions.store import audit
+
+SOURCE = "subscriptions"
+ACTOR_SERVICE = f"service:{SOURCE}"
+
+
+def _nobody_listens() -> None:
+    """Stand in for the relay's wake-up in processes that run none."""
+
+
+@dataclass(frozen=True)
+class Context:
+    """The service's connections and settings. `poke` wakes the relay after a commit that added messages."""
+
+    database: Database
+    settings: SubscriptionsSettings
+    clock: Clock = field(default_factory=SystemClock)
+    poke: Callable[[], None] = _nobody_listens
+    outbox: Outbox = field(default_factory=lambda: Outbox(tables.outbox))
+    inbox: Inbox = field(default_factory=lambda: Inbox(tables.inbox))
+    idempotency: Idempotency = field(default_factory=lambda: Idempotency(tables.idempotency))
+
+
+@dataclass(frozen=True)
+class Actor:
+    """Who does something: a person through a client, or a service."""
+
+    name: str
+    client: str = "service"
+
+    @classmethod
+    def user(cls, user_id: UUID, client: str) -> "Actor":
+        """Return a person."""
+        return cls(f"user:{user_id}", client)
+
+
+SERVICE = Actor(ACTOR_SERVICE)
+
+
+@dataclass(frozen=True)
+class Work:
+    """One transaction under way: on whose behalf, at what moment, and because of which message."""
+
+    context: Context
+    tx: AsyncConnection
+    now: datetime
+    actor: Actor = SERVICE
+    cause: Envelope | None = None
+
+    async def send(self, *messages: Message) -> list[Envelope]:
+        """Add messages to the outbox of this transaction."""
+        cause_id = self.cause.id if self.cause else None
+        envelopes = [
+            Envelope.new(message, source=SOURCE, clock=self.context.clock, cause_id=cause_id) for message in messages
+        ]
+        await self.context.outbox.add(self.tx, *envelopes)
+        return envelopes
+
+    async def note(
+        self,
+        action: str,
+        subject_kind: str,
+        subject_id: object,
+        *,
+        reason: str = "",
+        before: dict[str, Any] | None = None,
+        after: dict[str, Any] | None = None,
+    ) -> None:
+        """Write down what a person did, in the same transaction."""
+        await audit.add(
+            self.tx,
+            audit.AuditEntry(
+                at=self.now,
+                actor=self.actor.name,
+                client=self.actor.client,
+                action=action,
+                subject_kind=subject_kind,
+                subject_id=str(subject_id),
+                reason=reason,
+                before=before,
+                after=after,
+                correlation_id=current_correlation_id(),
+            ),
+        )
+
+
+async def in_transaction(
+    context: Context, actor: Actor, work: Callable[[Work], Awaitable[Any]], cause: Envelope | None = None
+) -> Any:
+    """Run a piece of work in a transaction of its own, then wake the relay."""
+    async with context.database.transaction() as tx:
+        result = await work(Work(context, tx, context.clock.now(), actor, cause))
+    context.poke()
+    return result
+
+
+@dataclass(frozen=True)
+class Key:
+    """An idempotency key with what it belongs to: a user and a route, and the digest of the request."""
+
+    scope: str
+    key: str
+    request_hash: str
+
+
+async def once(
+    context: Context, actor: Actor, key: Key, work: Callable[[Work], Awaitable[tuple[int, dict[str, Any]]]]
+) -> StoredAnswer:
+    """Run a piece of work under an idempotency key: a repeat gets the stored answer, and nothing happens twice."""
+    async with context.database.transaction() as tx:
+        known = await context.idempotency.begin(tx, key.scope, key.key, key.request_hash)
+        if known is not None:
+            return known
+        status, body = await work(Work(context, tx, context.clock.now(), actor))
+        await context.idempotency.finish(tx, key.scope, key.key, status, body)
+    context.poke()
+    return StoredAnswer(status, body)

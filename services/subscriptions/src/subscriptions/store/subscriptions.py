@@ -1,0 +1,272 @@
+"""Subscriptions with their history, and the times at which they are due."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql as pg
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from subscriptions.domain.machine import ENDED, Status
+from subscriptions.domain.model import Subscription
+from subscriptions.tables import (
+    period_invoices,
+    plans,
+    prices,
+    subscription_events,
+    subscriptions,
+    subscriptions_due,
+)
+
+_FIELDS = tuple(Subscription.__slots__)
+_LOCK_SPACE = 0x5355_4253
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One step of a subscription's history."""
+
+    subscription_id: UUID
+    version: int
+    event: str
+    status_before: str | None
+    status: str
+    at: datetime
+    actor: str
+    cause_id: UUID | None
+    data: dict[str, Any]
+
+
+def _subscription(row: Any) -> Subscription:
+    values = {name: getattr(row, name) for name in _FIELDS}
+    values["status"] = Status(values["status"])
+    return Subscription(**values)
+
+
+def _values(subscription: Subscription) -> dict[str, Any]:
+    return {name: getattr(subscription, name) for name in _FIELDS}
+
+
+async def lock_customer(tx: AsyncConnection, user_id: UUID, product: str) -> None:
+    """Let one transaction at a time begin or revive a subscription of a customer to a product."""
+    await tx.execute(
+        sa.text("SELECT pg_advisory_xact_lock(:space, hashtext(:what))"),
+        {"space": _LOCK_SPACE, "what": f"{user_id}:{product}"},
+    )
+
+
+async def insert(tx: AsyncConnection, subscription: Subscription) -> bool:
+    """Add a subscription; false when its id is known, as when a command came twice under two message ids."""
+    statement = (
+        pg.insert(subscriptions)
+        .values(**_values(subscription))
+        .on_conflict_do_nothing(index_elements=[subscriptions.c.id])
+        .returning(subscriptions.c.id)
+    )
+    return (await tx.execute(statement)).first() is not None
+
+
+async def find(tx: AsyncConnection, subscription_id: UUID) -> Subscription | None:
+    """Return a subscription as it is now."""
+    row = (await tx.execute(sa.select(subscriptions).where(subscriptions.c.id == subscription_id))).first()
+    return _subscription(row) if row else None
+
+
+async def lock(tx: AsyncConnection, subscription_id: UUID) -> Subscription | None:
+    """Return a subscription and keep others from changing it until the transaction ends."""
+    query = sa.select(subscriptions).where(subscriptions.c.id == subscription_id).with_for_update(key_share=True)
+    row = (await tx.execute(query)).first()
+    return _subscription(row) if row else None
+
+
+_BY_INVOICE = (
+    sa.select(subscriptions)
+    .where(
+        subscriptions.c.id
+        == sa.select(period_invoices.c.subscription_id)
+        .where(period_invoices.c.invoice_id == sa.bindparam("invoice_id"))
+        .scalar_subquery()
+    )
+    .with_for_update(key_share=True)
+)
+
+
+async def lock_by_invoice(tx: AsyncConnection, invoice_id: UUID) -> Subscription | None:
+    """Lock the subscription that an invoice belongs to; None when the invoice is not one of ours.
+
+    Only the subscription is locked: whoever changes its invoices holds that lock, so there is one order of locks.
+    """
+    row = (await tx.execute(_BY_INVOICE, {"invoice_id": invoice_id})).first()
+    return _subscription(row) if row else None
+
+
+_CHANGED = {name: sa.bindparam(f"new_{name}", type_=subscriptions.c[name].type) for name in _FIELDS if name != "id"}
+_STEP = {column.name: sa.bindparam(f"step_{column.name}", type_=column.type) for column in subscription_events.c}
+
+
+def _save_statement(*, due: bool) -> sa.Insert:
+    """One statement for one round trip: the new state, its place in the history, and when to look again."""
+    updated = (
+        sa.update(subscriptions)
+        .where(subscriptions.c.id == sa.bindparam("step_subscription_id"))
+        .values(**_CHANGED)
+        .cte("updated")
+    )
+    step = sa.insert(subscription_events).values(**_STEP)
+    if not due:
+        return step.add_cte(updated)
+    stepped = step.cte("stepped")
+    look_again = pg.insert(subscriptions_due).values(
+        due_at=sa.bindparam("due_at", type_=subscriptions_due.c.due_at.type),
+        subscription_id=sa.bindparam("step_subscription_id"),
+    )
+    return look_again.on_conflict_do_nothing().add_cte(updated, stepped)
+
+
+_SAVE = _save_statement(due=False)
+_SAVE_DUE = _save_statement(due=True)
+
+
+async def save(tx: AsyncConnection, before: Subscription, after: Subscription, step: Step) -> None:
+    """Store a step of a subscription that this transaction has locked."""
+    parameters: dict[str, Any] = {f"new_{name}": getattr(after, name) for name in _FIELDS if name != "id"}
+    parameters |= {f"step_{name}": getattr(step, name) for name in Step.__slots__}
+    if after.due_at is not None and after.due_at != before.due_at:
+        await tx.execute(_SAVE_DUE, parameters | {"due_at": after.due_at})
+    else:
+        await tx.execute(_SAVE, parameters)
+
+
+async def add_step(tx: AsyncConnection, step: Step) -> None:
+    """Write the first step of a new subscription."""
+    await tx.execute(sa.insert(subscription_events).values({name: getattr(step, name) for name in Step.__slots__}))
+
+
+async def steps(tx: AsyncConnection, subscription_id: UUID, limit: int = 500) -> list[Step]:
+    """Return the history of a subscription, the oldest step first."""
+    query = (
+        sa.select(subscription_events)
+        .where(subscription_events.c.subscription_id == subscription_id)
+        .order_by(subscription_events.c.version)
+        .limit(limit)
+    )
+    return [Step(**row._asdict()) for row in await tx.execute(query)]
+
+
+async def live_one(tx: AsyncConnection, user_id: UUID, product: str) -> Subscription | None:
+    """Return the customer's subscription to a product that is not over, locked."""
+    query = (
+        sa.select(subscriptions)
+        .where(
+            subscriptions.c.user_id == user_id,
+            subscriptions.c.product == product,
+            subscriptions.c.status.not_in([status.value for status in ENDED]),
+        )
+        .with_for_update(key_share=True)
+    )
+    row = (await tx.execute(query)).first()
+    return _subscription(row) if row else None
+
+
+async def had_trial(tx: AsyncConnection, user_id: UUID, product: str) -> bool:
+    """Tell whether the customer has had a trial of this product: there is one each."""
+    query = sa.select(
+        sa.exists().where(
+            subscriptions.c.user_id == user_id,
+            subscriptions.c.product == product,
+            subscriptions.c.trial_ends_at.is_not(None),
+        )
+    )
+    return bool((await tx.execute(query)).scalar())
+
+
+async def schedule(tx: AsyncConnection, subscription: Subscription) -> None:
+    """Note when time alone will change this subscription next."""
+    if subscription.due_at is not None:
+        statement = pg.insert(subscriptions_due).values(due_at=subscription.due_at, subscription_id=subscription.id)
+        await tx.execute(statement.on_conflict_do_nothing())
+
+
+async def take_due(tx: AsyncConnection, now: datetime) -> UUID | None:
+    """Take one row of due work that nobody else is at; it stays if the transaction fails."""
+    one = (
+        sa.select(subscriptions_due.c.due_at, subscriptions_due.c.subscription_id)
+        .where(subscriptions_due.c.due_at <= now)
+        .order_by(subscriptions_due.c.due_at)
+        .limit(1)
+        .with_for_update(skip_locked=True)
+        .cte("one")
+    )
+    statement = (
+        sa.delete(subscriptions_due)
+        .where(
+            subscriptions_due.c.due_at == one.c.due_at,
+            subscriptions_due.c.subscription_id == one.c.subscription_id,
+        )
+        .returning(subscriptions_due.c.subscription_id)
+    )
+    return (await tx.execute(statement)).scalar()
+
+
+ORDERS = {
+    "created_at": (subscriptions.c.created_at, False),
+    "-created_at": (subscriptions.c.created_at, True),
+    "period_end": (sa.func.coalesce(subscriptions.c.period_end, sa.text("'infinity'::timestamptz")), False),
+}
+"""Orders of the managers' list: column and whether it descends."""
+
+
+async def search(
+    tx: AsyncConnection,
+    *,
+    user_id: UUID | None = None,
+    statuses: tuple[str, ...] = (),
+    plan_id: UUID | None = None,
+    text: str | None = None,
+    order: str = "-created_at",
+    after: tuple[Any, ...] | None = None,
+    limit: int,
+) -> list[Subscription]:
+    """Return subscriptions that match everything that is given. `text` is part of an id, or a plan's code."""
+    query = sa.select(subscriptions)
+    if user_id is not None:
+        query = query.where(subscriptions.c.user_id == user_id)
+    if statuses:
+        query = query.where(subscriptions.c.status.in_(statuses))
+    if plan_id is not None:
+        query = query.where(subscriptions.c.plan_id == plan_id)
+    if text:
+        matching_plans = sa.select(plans.c.id).where(plans.c.code.icontains(text, autoescape=True))
+        query = query.where(
+            sa.or_(
+                sa.cast(subscriptions.c.id, sa.Text).startswith(text.lower(), autoescape=True),
+                sa.cast(subscriptions.c.user_id, sa.Text).startswith(text.lower(), autoescape=True),
+                subscriptions.c.plan_id.in_(matching_plans),
+            )
+        )
+    column, descends = ORDERS[order]
+    if after is not None:
+        key = sa.tuple_(column, subscriptions.c.id)
+        moment = sa.cast(after[0], sa.DateTime(timezone=True))
+        last = sa.tuple_(moment, sa.cast(after[1], pg.UUID(as_uuid=False)))
+        query = query.where(key < last if descends else key > last)
+    direction = sa.desc if descends else sa.asc
+    query = query.order_by(direction(column), direction(subscriptions.c.id)).limit(limit)
+    return [_subscription(row) for row in await tx.execute(query)]
+
+
+async def titles(tx: AsyncConnection, plan_ids: set[UUID]) -> dict[UUID, Any]:
+    """Return code and titles of plans, for showing a list of subscriptions."""
+    if not plan_ids:
+        return {}
+    query = sa.select(plans.c.id, plans.c.code, plans.c.title_ru, plans.c.title_en).where(plans.c.id.in_(plan_ids))
+    return {row.id: row for row in await tx.execute(query)}
+
+
+async def prices_by_id(tx: AsyncConnection, price_ids: set[UUID]) -> dict[UUID, Any]:
+    """Return rows of prices, for showing a list of subscriptions."""
+    if not price_ids:
+        return {}
+    return {row.id: row for row in await tx.execute(sa.select(prices).where(prices.c.id.in_(price_ids)))}
