@@ -16,7 +16,7 @@ from celery import Celery, Task, signals
 from kombu import Exchange, Queue
 
 from copeck.observability import metrics
-from copeck.observability.trace import headers_scope, outgoing_headers
+from copeck.observability.trace import CORRELATION_HEADER, TRACEPARENT_HEADER, headers_scope, outgoing_headers
 
 log = logging.getLogger(__name__)
 
@@ -27,7 +27,6 @@ SOFT_TIME_LIMIT_S = 45
 HARD_TIME_LIMIT_S = 60
 # Ten times a bad worker, then the message goes: the row and the janitor remain.
 DELIVERY_LIMIT = 10
-_TRACE_HEADER = "copeck_trace"
 _SENDING_THREADS = 2
 _SENDING_WAITING_MAX = 1000
 
@@ -134,7 +133,7 @@ def send_after_commit(task: Task[Any, Any], args: Sequence[Any] = ()) -> None:
 
 def _send_quietly(task: Task[Any, Any], args: list[Any], headers: dict[str, str]) -> None:
     try:
-        task.apply_async(args=args, retry=False, headers={_TRACE_HEADER: headers})
+        task.apply_async(args=tuple(args), retry=False, headers=headers)
     except Exception as error:  # noqa: BLE001 - by design: the row is there, the janitor sends it again
         metrics.TASK_SEND_FAILURES.labels(task.name).inc()
         log.warning("task %s %s is not sent, its row waits for the janitor: %s", task.name, args, type(error).__name__)
@@ -145,14 +144,15 @@ _running: dict[str, tuple[float, AbstractContextManager[Any]]] = {}
 
 @signals.before_task_publish.connect(weak=False)
 def _add_trace(headers: dict[str, Any] | None = None, **_: Any) -> None:
-    if headers is not None and not headers.get(_TRACE_HEADER):
-        headers[_TRACE_HEADER] = outgoing_headers()
+    if headers is not None:
+        for name, value in outgoing_headers().items():
+            headers.setdefault(name, value)
 
 
 @signals.task_prerun.connect(weak=False)
 def _enter_trace(task_id: str = "", task: Task[Any, Any] | None = None, **_: Any) -> None:
-    carried = task.request.get(_TRACE_HEADER) if task is not None else None
-    scope = headers_scope(carried if isinstance(carried, dict) else {})
+    carried: Any = task.request if task is not None else {}
+    scope = headers_scope({name: carried.get(name) for name in (TRACEPARENT_HEADER, CORRELATION_HEADER)})
     scope.__enter__()
     _running[task_id] = (time.monotonic(), scope)
 

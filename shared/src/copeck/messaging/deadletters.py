@@ -62,7 +62,12 @@ class DeadLetters:
     async def list(self, dead_queue: str, limit: int = 100) -> list[DeadLetter]:
         """Look at the oldest messages and leave them where they are."""
         found: list[DeadLetter] = []
-        await self._scan(dead_queue, limit, lambda letter: found.append(letter) or False, None)
+
+        def look(letter: DeadLetter) -> bool:
+            found.append(letter)
+            return False
+
+        await self._scan(dead_queue, limit, look, None)
         return found
 
     async def show(self, dead_queue: str, message_id: str) -> DeadLetter | None:
