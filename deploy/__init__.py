@@ -1,0 +1,1 @@
+"""How Copeck is started: on one machine (`devstack`), and in containers."""

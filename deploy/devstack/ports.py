@@ -1,0 +1,41 @@
+"""Free ports on 127.0.0.1, the same ones on every run of the same checkout when nobody took them meanwhile."""
+
+import socket
+import zlib
+from collections.abc import Iterable
+
+HOST = "127.0.0.1"
+# Below the range from which the kernel takes the local ports of outgoing connections, so that none of those can be
+# given our port between looking and listening.
+_FIRST, _LAST = 20_000, 31_999
+
+
+def is_free(port: int) -> bool:
+    """Tell whether nobody listens on a port of any local address."""
+    for address in (HOST, "0.0.0.0"):  # noqa: S104 - looked at, never served
+        with socket.socket() as sock:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                sock.bind((address, port))
+            except OSError:
+                return False
+    return True
+
+
+class Ports:
+    """Hands out ports that are free and distinct."""
+
+    def __init__(self, seed: str) -> None:
+        self._seed = seed
+        self._taken: set[int] = set()
+
+    def take(self, name: str, preferred: Iterable[int] = ()) -> int:
+        """Return a free port: a preferred one, else one that depends on the seed and the name."""
+        start = zlib.crc32(f"{self._seed}/{name}".encode())
+        span = _LAST - _FIRST + 1
+        candidates = [*preferred, *(_FIRST + (start + step * 7) % span for step in range(500))]
+        for port in candidates:
+            if port not in self._taken and is_free(port):
+                self._taken.add(port)
+                return port
+        raise RuntimeError(f"no free port for {name} among {len(candidates)} tried")

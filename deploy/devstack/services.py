@@ -1,0 +1,155 @@
+"""The processes of Copeck as a table: what runs, as whom, on which port, and how it is asked for its health."""
+
+import json
+import secrets
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from deploy.devstack import health
+from deploy.devstack.infra.base import Context, Endpoints
+from deploy.devstack.ports import HOST
+from deploy.devstack.process import Process, Spec
+from deploy.devstack.scratch import ROOT
+
+PROVIDER = "cloudpayments"
+SHOP = "main"
+
+
+@dataclass(frozen=True)
+class Wiring:
+    """Everything that a service can be told: filled once, before the first process starts."""
+
+    endpoints: Endpoints
+    databases: Mapping[str, str]
+    brokers: Mapping[str, str]
+    celery: Mapping[str, str]
+    ports: Mapping[str, int]
+    public_url: str
+    shop_public_id: str = field(default_factory=lambda: f"test_api_{secrets.token_hex(12)}")
+    shop_secret: str = field(default_factory=lambda: secrets.token_hex(16))
+    extra: Mapping[str, str] = field(default_factory=dict)
+
+    def url(self, name: str) -> str:
+        """Return a process's own URL, past nginx."""
+        return f"http://{HOST}:{self.ports[name]}"
+
+
+@dataclass(frozen=True)
+class Service:
+    """One process."""
+
+    name: str
+    command: tuple[str, ...]
+    role: str | None = None
+    broker_user: str | None = None
+    celery_user: str | None = None
+    http: bool = True
+    """Serves an API on its port; without it the port has health and metrics only."""
+    health_path: str = "/readyz"
+    settings: Callable[[Wiring], Mapping[str, str]] = lambda _wiring: {}
+
+
+def _gateway(wiring: Wiring) -> Mapping[str, str]:
+    shop = {"provider": PROVIDER, "shop": SHOP, "public_id": wiring.shop_public_id, "api_secret": wiring.shop_secret}
+    return {
+        "COPECK_CLOUDPAYMENTS_API_URL": wiring.url("cloudpayments"),
+        "COPECK_CLOUDPAYMENTS_WIDGET_URL": f"{wiring.url('cloudpayments')}/bundles/cloudpayments.js",
+        "COPECK_SHOPS": json.dumps([shop]),
+    }
+
+
+def _emulator(wiring: Wiring) -> Mapping[str, str]:
+    return {
+        "COPECK_EMULATOR_PUBLIC_ID": wiring.shop_public_id,
+        "COPECK_EMULATOR_API_SECRET": wiring.shop_secret,
+        "COPECK_EMULATOR_PUBLIC_URL": wiring.url("cloudpayments"),
+        "COPECK_EMULATOR_NOTIFICATION_URL": f"{wiring.public_url}/payments/api/v1/paid/cloudpayments/{SHOP}",
+    }
+
+
+SERVICES: tuple[Service, ...] = (
+    Service("cloudpayments", ("sandbox.providers.cloudpayments", "serve"), health_path="/healthz", settings=_emulator),
+    Service("auth", ("auth", "serve"), role="auth", broker_user="auth"),
+    Service("subscriptions", ("subscriptions", "serve"), role="subscriptions", broker_user="subscriptions"),
+    Service(
+        "billing-state-updater",
+        ("billing_state_updater", "serve"),
+        role="state_updater",
+        broker_user="state-updater",
+        http=False,
+    ),
+    Service(
+        "payments-gateway",
+        ("payments_gateway", "serve"),
+        role="gateway",
+        broker_user="gateway",
+        celery_user="gateway",
+        settings=_gateway,
+    ),
+    Service(
+        "gateway-worker",
+        ("payments_gateway", "worker"),
+        role="gateway",
+        broker_user="gateway",
+        celery_user="gateway",
+        http=False,
+        settings=_gateway,
+    ),
+    Service(
+        "reminder-worker",
+        ("reminder_cron", "worker"),
+        role="reminders",
+        broker_user="reminders",
+        celery_user="reminders",
+        http=False,
+    ),
+    Service(
+        "reminder-beat",
+        ("reminder_cron", "beat"),
+        role="reminders",
+        broker_user="reminders",
+        celery_user="reminders",
+        http=False,
+    ),
+)
+
+BY_NAME: Mapping[str, Service] = {service.name: service for service in SERVICES}
+
+
+def environment(service: Service, wiring: Wiring, port: int) -> dict[str, str]:
+    """Return the settings of one process."""
+    env = {
+        "COPECK_ENVIRONMENT": "sandbox",
+        "COPECK_REDIS_URL": wiring.endpoints.redis_url,
+        "COPECK_LISTEN_HOST": HOST,
+        "COPECK_LISTEN_PORT": str(port),
+        "COPECK_PUBLIC_URL": wiring.public_url,
+        "COPECK_JWKS_URL": f"{wiring.url('auth')}/auth/api/v1/.well-known/jwks.json",
+        "COPECK_LOG_LEVEL": "INFO",
+        "PYTHONUNBUFFERED": "1",
+    }
+    if not service.http:
+        env["COPECK_METRICS_PORT"] = str(port)
+    if service.role:
+        env["COPECK_DATABASE_URL"] = wiring.databases[service.role]
+    if service.broker_user:
+        env["COPECK_BROKER_URL"] = wiring.brokers[service.broker_user]
+    if service.celery_user:
+        env["COPECK_CELERY_BROKER_URL"] = wiring.celery[service.celery_user]
+    return {**env, **service.settings(wiring), **wiring.extra}
+
+
+def create(context: Context, service: Service, wiring: Wiring, name: str | None = None, port: int | None = None) -> Process:
+    """Return one process, not started; `name` and `port` tell a second one of its kind apart."""
+    at = port or wiring.ports[service.name]
+    spec = Spec(
+        name=name or service.name,
+        command=[sys.executable, "-m", *service.command],
+        env=environment(service, wiring, at),
+        cwd=ROOT,
+        health=health.http(f"http://{HOST}:{at}{service.health_path}"),
+        ready_timeout_s=60,
+        stop_timeout_s=20,
+    )
+    return Process(spec, context.scratch.logs, context.guard)
