@@ -10,6 +10,7 @@ from fastapi import APIRouter, Depends, FastAPI
 
 from copeck.kernel.errors import DomainError
 from copeck.kernel.settings import Settings
+from copeck.observability.health import Health
 from copeck.web.app import Api, create_app
 from copeck.web.auth import CurrentPrincipal, require_roles
 from copeck.web.etag import IfMatch, check_if_match, etag_for
@@ -30,7 +31,7 @@ class Order(StrictModel):
     price: MoneyModel | None = None
 
 
-class Refused(DomainError):
+class RefusedError(DomainError):
     type = "no-beans"
     title = "There are no beans"
     status = 409
@@ -63,7 +64,7 @@ async def boom() -> None:
 
 @router.get("/refused")
 async def refused() -> None:
-    raise Refused("the hopper is empty", "beans")
+    raise RefusedError("the hopper is empty", "beans")
 
 
 @router.get("/slow")
@@ -97,18 +98,6 @@ async def edit(if_match: IfMatch) -> dict[str, str]:
     return {"etag": etag_for(7)}
 
 
-class _Ready:
-    ready = True
-
-    def as_dict(self) -> dict[str, Any]:
-        return {"status": "ready"}
-
-
-class _Health:
-    async def check(self) -> _Ready:
-        return _Ready()
-
-
 @pytest.fixture
 def app() -> FastAPI:
     settings = Settings(request_timeout_s=0.3, request_body_bytes_max=1000)
@@ -124,7 +113,7 @@ def app() -> FastAPI:
         prefix="/test/api/v1",
         routers=[router],
         apis=[Api("/admin/api/v1", "Admin", [admin])],
-        health=_Health(),  # type: ignore[arg-type]
+        health=Health(),
         keys=StaticKeys({"keys": []}),
     )
 
@@ -292,7 +281,7 @@ async def test_unknown_hosts_are_refused() -> None:
         title="t",
         prefix="/t",
         routers=[],
-        health=_Health(),  # type: ignore[arg-type]
+        health=Health(),
         keys=StaticKeys({}),
     )
     async with httpx2.AsyncClient(transport=httpx2.ASGITransport(app=app)) as client:
@@ -327,4 +316,4 @@ async def test_metrics_name_routes_and_not_paths(client: httpx2.AsyncClient) -> 
     text = (await client.get("http://test/metrics")).text
     assert 'route="/test/api/v1/orders/{number}"' in text
     assert "123456" not in text
-    assert (await client.get("http://test/readyz")).json() == {"status": "ready"}
+    assert (await client.get("http://test/readyz")).json()["status"] == "ok"

@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from fastapi import APIRouter, FastAPI
 from fastapi.responses import JSONResponse, Response
@@ -12,6 +12,7 @@ from starlette.middleware import Middleware
 from starlette.routing import BaseRoute
 
 from copeck.kernel.settings import Settings
+from copeck.observability.health import Health
 from copeck.observability.trace import TraceMiddleware
 from copeck.web.auth import TokenVerifier
 from copeck.web.docs import STATIC, Assets, docs_router
@@ -20,9 +21,6 @@ from copeck.web.limits import Limiter
 from copeck.web.middleware import BodyGuard, ErrorBoundary, HostCheck, SecurityHeaders
 from copeck.web.openapi import build_openapi
 from copeck.web.problems import add_problem_handlers
-
-if TYPE_CHECKING:
-    from copeck.observability.health import Health
 
 VERSION = "1.0.0"
 
@@ -47,7 +45,7 @@ def create_app(
     routers: Sequence[APIRouter],
     pages: APIRouter | Sequence[APIRouter] | None = None,
     lifespan: Lifespan | None = None,
-    health: "Health",
+    health: Health,
     apis: Sequence[Api] = (),
     description: str = "",
     keys: KeySource | None = None,
@@ -90,7 +88,7 @@ def create_app(
     app.state.settings = settings
     app.state.token_verifier = TokenVerifier(jwks)
     app.state.limiter = Limiter.of(settings.redis_url)
-    app.state.rate_limit_factor = getattr(settings, "rate_limit_factor", 1)
+    app.state.rate_limit_factor = settings.rate_limit_factor
     app.state.prefix = prefix
     add_problem_handlers(app)
     _add_health(app, health)
@@ -127,7 +125,7 @@ def _add_api(app: FastAPI, api: Api) -> None:
         app.openapi = build  # type: ignore[method-assign]
 
 
-def _add_health(app: FastAPI, health: "Health") -> None:
+def _add_health(app: FastAPI, health: Health) -> None:
     """Mount /healthz (the process answers), /readyz (what it needs answers) and /metrics."""
 
     @app.get("/healthz", include_in_schema=False)
@@ -136,8 +134,8 @@ def _add_health(app: FastAPI, health: "Health") -> None:
 
     @app.get("/readyz", include_in_schema=False)
     async def readyz() -> JSONResponse:
-        report = await health.check()
-        return JSONResponse(report.as_dict(), status_code=200 if report.ready else 503)
+        report = await health.ready()
+        return JSONResponse(report.as_dict(), status_code=200 if report.ok else 503)
 
     @app.get("/metrics", include_in_schema=False)
     async def metrics() -> Response:

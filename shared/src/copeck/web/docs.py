@@ -17,7 +17,7 @@ STATIC = Path(__file__).parent / "static"
 
 
 class Assets(StaticFiles):
-    """Static files with long caching: pages name them with a digest (`asset_version`), so that a new one is a new URL."""
+    """Static files with long caching: pages name them with a digest (`asset_version`), so a new one is a new URL."""
 
     async def get_response(self, path: str, scope: Scope) -> Response:
         """Return the file."""
@@ -49,7 +49,8 @@ def docs_router(prefix: str, title: str) -> APIRouter:
     async def swagger_ui() -> HTMLResponse:
         return HTMLResponse(
             "<!doctype html><html lang=en><meta charset=utf-8><meta name=viewport content='width=device-width'>"
-            f"<title>{name}: API</title><link rel=stylesheet href='{shared_asset(prefix, 'swagger-ui/swagger-ui.css')}'>"
+            f"<title>{name}: API</title>"
+            f"<link rel=stylesheet href='{shared_asset(prefix, 'swagger-ui/swagger-ui.css')}'>"
             f"<link rel=icon href='{shared_asset(prefix, 'icon.svg')}'>"
             f"<body><div id=swagger-ui data-openapi='{url}'></div>"
             f"<script src='{shared_asset(prefix, 'swagger-ui/swagger-ui-bundle.js')}'></script>"

@@ -8,16 +8,16 @@ from collections.abc import Sequence
 from typing import Any
 from urllib.parse import unquote_to_bytes
 
-import structlog
 from prometheus_client import Counter, Histogram
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from copeck.observability.logs import get_logger
 from copeck.storage.errors import is_transient
 from copeck.web.csp import API_POLICY
 from copeck.web.problems import Problem, current_trace_id, problem_response, unavailable
 
-_log = structlog.get_logger(__name__)
+_log = get_logger(__name__)
 _REQUESTS = Counter("copeck_http_requests_total", "Answered requests.", ["method", "route", "status"])
 _SECONDS = Histogram(
     "copeck_http_request_seconds",
@@ -121,7 +121,7 @@ class BodyGuard:
     """Reads the body up to the limit before any route sees it, and refuses text that no database column can hold.
 
     The limit holds for chunked bodies too. JSON with a null character or half a surrogate pair answers 422; so does a
-    path or query with a null byte. Paths in `raw_prefixes` (provider callbacks, stored as raw bytes) are not looked into.
+    path or query with a null byte. Bodies for `raw_prefixes` (provider callbacks, kept as they come) are not looked into.
     """
 
     def __init__(self, app: ASGIApp, *, bytes_max: int, raw_prefixes: Sequence[str] = ()) -> None:

@@ -45,13 +45,13 @@ class ProblemModel(BaseModel):
     errors: list[FieldProblem] | None = None
 
 
-class Problem(Exception):
+class Problem(Exception):  # noqa: N818 - it is named as RFC 9457 names it
     """An error that the caller is told about. `type` is a slug, such as "not-found"."""
 
     def __init__(
         self,
         status: int,
-        type: str,
+        type: str,  # noqa: A002 - the member's name in RFC 9457
         title: str,
         detail: str = "",
         field: str | None = None,
@@ -148,13 +148,11 @@ def _respond(request: Request, problem: Problem) -> JSONResponse:
     return problem_response(problem, instance=request.url.path, trace_id=current_trace_id())
 
 
-async def _on_problem(request: Request, error: Exception) -> JSONResponse:
-    assert isinstance(error, Problem)
+async def _on_problem(request: Request, error: Problem) -> JSONResponse:
     return _respond(request, error)
 
 
-async def _on_domain_error(request: Request, error: Exception) -> JSONResponse:
-    assert isinstance(error, DomainError)
+async def _on_domain_error(request: Request, error: DomainError) -> JSONResponse:
     return _respond(request, Problem(error.status, error.type, error.title, error.detail, error.field))
 
 
@@ -169,15 +167,13 @@ _HTTP_TYPES = {
 }
 
 
-async def _on_http_exception(request: Request, error: Exception) -> JSONResponse:
-    assert isinstance(error, HTTPException)
+async def _on_http_exception(request: Request, error: HTTPException) -> JSONResponse:
     kind, title = _HTTP_TYPES.get(error.status_code, ("http-error", HTTPStatus(error.status_code).phrase))
     problem = Problem(error.status_code, kind, title, str(error.detail or title), headers=error.headers or {})
     return _respond(request, problem)
 
 
-async def _on_validation_error(request: Request, error: Exception) -> JSONResponse:
-    assert isinstance(error, RequestValidationError)
+async def _on_validation_error(request: Request, error: RequestValidationError) -> JSONResponse:
     return _respond(request, validation_problem(error.errors(), request.headers.get("content-type", "")))
 
 
@@ -216,7 +212,11 @@ def _text(error: Mapping[str, Any]) -> str:
 
 def add_problem_handlers(app: FastAPI) -> None:
     """Answer every error that a route raises as problem details; what nobody foresaw is left to the error boundary."""
-    app.add_exception_handler(Problem, _on_problem)
-    app.add_exception_handler(DomainError, _on_domain_error)
-    app.add_exception_handler(HTTPException, _on_http_exception)
-    app.add_exception_handler(RequestValidationError, _on_validation_error)
+    handlers: dict[type[Exception], Any] = {
+        Problem: _on_problem,
+        DomainError: _on_domain_error,
+        HTTPException: _on_http_exception,
+        RequestValidationError: _on_validation_error,
+    }
+    for kind, handler in handlers.items():
+        app.add_exception_handler(kind, handler)

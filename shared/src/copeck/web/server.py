@@ -27,7 +27,7 @@ def server_config(app: FastAPI, settings: Settings) -> uvicorn.Config:
         server_header=False,
         date_header=True,
         proxy_headers=True,
-        forwarded_allow_ips=getattr(settings, "trusted_proxies", "127.0.0.1"),
+        forwarded_allow_ips=settings.trusted_proxies,
         timeout_keep_alive=_KEEP_ALIVE_S,
         timeout_graceful_shutdown=_GRACE_S,
         limit_concurrency=_CONCURRENCY_MAX,
