@@ -96,8 +96,12 @@ def entry_of(type_name: str) -> Entry:
 
 
 def shard_of(account: str) -> int:
-    """Return the shard of an account: a stable hash, the same on every machine and in every release."""
-    return int.from_bytes(blake2b(account.encode(), digest_size=2).digest()) % SHARDS
+    """Return the shard of an account: a stable hash, the same on every machine and in every release.
+
+    Only the owner counts, so that `customer:<user>` and `wallet:<user>` keep their order with each other.
+    """
+    owner = account.partition(":")[2]
+    return int.from_bytes(blake2b(owner.encode(), digest_size=2).digest()) % SHARDS
 
 
 def shard_queue(shard: int) -> str:

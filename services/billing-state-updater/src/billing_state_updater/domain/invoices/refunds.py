@@ -1,0 +1,239 @@
+"""Refunds: asked for by us, reported by the provider, or made in the provider's own cabinet; and disputes."""
+
+from dataclasses import replace
+from uuid import UUID
+
+from copeck.contracts import commands, events
+from copeck.contracts.base import Message
+
+from billing_state_updater.domain import books
+from billing_state_updater.domain.aggregates import Changes, Invoice, Refund
+from billing_state_updater.domain.identity import derived_id
+from billing_state_updater.domain.invoices.payments import refund_snapshot, source_of
+from billing_state_updater.domain.machines import REFUND
+from billing_state_updater.domain.outcomes import (
+    Announcement,
+    Applied,
+    Duplicate,
+    Illegal,
+    Outcome,
+    Poison,
+    Stale,
+    Step,
+    Transfer,
+)
+
+_REFUNDABLE = frozenset({"paid", "partially_refunded"})
+_UNFINISHED = frozenset({"requested", "pending", "unknown"})
+_ANNOUNCE: dict[str, type[Message]] = {
+    "pending": events.RefundPending,
+    "succeeded": events.RefundSucceeded,
+    "failed": events.RefundFailed,
+    "unknown": events.RefundOutcomeUnknown,
+}
+
+
+def remaining(invoice: Invoice) -> int:
+    """Return what of the invoice's money neither went back nor is on its way back."""
+    return invoice.amount_minor - invoice.refunded_minor - invoice.refunding_minor
+
+
+def request(invoice: Invoice, command: commands.InvoiceRefund, balance: books.Balance) -> Outcome:
+    """Begin a refund of all that remains, or of a part."""
+    if command.refund_id in invoice.refunds:
+        return Duplicate()
+    if invoice.status not in _REFUNDABLE:
+        return Illegal("not_refundable", f"an invoice that is {invoice.status} has nothing to refund")
+    amount = command.amount_minor if command.amount_minor is not None else remaining(invoice)
+    if not 0 < amount <= remaining(invoice):
+        return Illegal("exceeds_remaining", f"{remaining(invoice)} minor units can still be refunded")
+    refund, changes = _open(invoice, command.refund_id, amount, "requested", command.reason)
+    opened = books.refund_opened(refund.source, amount, refund.commission_minor, refund.currency)
+    if not books.affordable(opened, balance):
+        return Illegal("insufficient_funds", f"{refund.source} has less than the refund takes")
+    steps = (Step("refund_requested", changes | {"refund": refund_snapshot(refund)}),)
+    if invoice.provider != books.OWN_BALANCE:
+        asked = (Announcement(events.RefundRequested, refund=refund),)
+        return Applied(steps, opened, (), (refund,), asked)
+    # A wallet is our own: nobody has to be asked, and the money is back in the same commit.
+    done = replace(refund, status="succeeded", version=2)
+    settled = books.refund_settled(refund.source, invoice.shop, amount, refund.currency)
+    after = replace(invoice, refunding_minor=invoice.refunding_minor + amount)
+    return Applied(
+        (*steps, _finished(after, done)),
+        (*opened, *settled),
+        (),
+        (done,),
+        (Announcement(events.RefundSucceeded, refund=done),),
+    )
+
+
+def _open(invoice: Invoice, id: UUID, amount: int, origin: str, reason: str) -> tuple[Refund, Changes]:
+    total = invoice.refunded_minor + invoice.refunding_minor + amount
+    commission = books.commission_share(
+        invoice.commission_minor, invoice.amount_minor, total, invoice.commission_returned_minor
+    )
+    refund = Refund(
+        id=id,
+        invoice_id=invoice.id,
+        status="requested",
+        origin=origin,
+        source=invoice.beneficiary,
+        amount_minor=amount,
+        commission_minor=commission,
+        currency=invoice.currency,
+        payment_id=invoice.payment_id,
+        provider=invoice.provider,
+        shop=invoice.shop,
+        transaction=invoice.transaction,
+        reason=reason,
+        version=1,
+    )
+    changes: Changes = {
+        "refunding_minor": invoice.refunding_minor + amount,
+        "commission_returned_minor": invoice.commission_returned_minor + commission,
+    }
+    return refund, changes
+
+
+def _finished(invoice: Invoice, refund: Refund) -> Step:
+    """Return the step of a refund that is done; `invoice` counts it among those on their way."""
+    note: Changes = {"refund": refund_snapshot(refund)}
+    if refund.origin == "late_payment":
+        return Step("refund_noted", note)
+    note["refunding_minor"] = invoice.refunding_minor - refund.amount_minor
+    note["refunded_minor"] = invoice.refunded_minor + refund.amount_minor
+    if invoice.status not in _REFUNDABLE:
+        return Step("refund_noted", note)
+    if note["refunded_minor"] == invoice.amount_minor:
+        return Step("refunded", note, events.InvoiceRefunded)
+    return Step("partially_refunded", note, events.InvoicePartiallyRefunded)
+
+
+def report(invoice: Invoice, command: commands.RefundReport, cause: UUID, balance: books.Balance) -> Outcome:
+    """Take a provider's word on a refund."""
+    if not invoice.version:
+        return Poison("the invoice is not known")
+    refund = _find(invoice, command)
+    if refund is None:
+        return _made_elsewhere(invoice, command, cause, balance)
+    after = REFUND.get((refund.status, command.status))
+    if after is None:
+        return Duplicate() if refund.status == command.status else Stale(f"the refund is {refund.status}")
+    told = replace(
+        refund,
+        status=after,
+        refund_transaction=command.transaction or refund.refund_transaction,
+        failure_code=command.failure_code,
+        failure_reason=command.failure_reason,
+        version=refund.version + 1,
+    )
+    announced = (Announcement(_ANNOUNCE[after], refund=told),)
+    note: Changes = {"refund": refund_snapshot(told)}
+    if after == "succeeded":
+        back = refund.status == "failed"
+        counted = replace(invoice, refunding_minor=invoice.refunding_minor + (refund.amount_minor if back else 0))
+        transfers = _again(refund, balance) if back else ()
+        settled = books.refund_settled(
+            refund.source, source_of(refund.provider, refund.shop), refund.amount_minor, refund.currency
+        )
+        return Applied((_finished(counted, told),), (*transfers, *settled), (), (told,), announced)
+    if after == "failed":
+        if refund.origin != "late_payment":
+            note["refunding_minor"] = invoice.refunding_minor - refund.amount_minor
+            note["commission_returned_minor"] = invoice.commission_returned_minor - refund.commission_minor
+        transfers = books.refund_reversed(
+            refund.source, refund.amount_minor, refund.commission_minor, refund.currency
+        )
+        return Applied((Step("refund_noted", note),), transfers, (), (told,), announced)
+    return Applied((Step("refund_noted", note),), (), (), (told,), announced)
+
+
+def _again(refund: Refund, balance: books.Balance) -> tuple[Transfer, ...]:
+    """Return the transfers that open a refund which was taken for failed and was made after all."""
+    return books.taken_back(
+        refund.source, books.REFUNDS_IN_TRANSIT, refund.amount_minor, refund.currency, "refund", balance
+    )
+
+
+def _find(invoice: Invoice, command: commands.RefundReport) -> Refund | None:
+    if command.refund_id is not None and command.refund_id in invoice.refunds:
+        return invoice.refunds[command.refund_id]
+    for refund in invoice.refunds.values():
+        same_shop = (refund.provider, refund.shop) == (command.provider, command.shop)
+        if same_shop and command.transaction and refund.refund_transaction == command.transaction:
+            return refund
+    # The provider may tell of our own refund before it answers our request: then only the payment and the
+    # amount say which one it is.
+    for refund in invoice.refunds.values():
+        if (
+            refund.status in _UNFINISHED
+            and not refund.refund_transaction
+            and (refund.provider, refund.shop) == (command.provider, command.shop)
+            and refund.transaction == command.payment_transaction
+            and refund.amount_minor == command.amount_minor
+        ):
+            return refund
+    return None
+
+
+def _made_elsewhere(
+    invoice: Invoice, command: commands.RefundReport, cause: UUID, balance: books.Balance
+) -> Outcome:
+    if command.status != "succeeded":
+        return Poison("the refund is not known")
+    if invoice.status not in _REFUNDABLE or command.payment_transaction not in ("", invoice.transaction):
+        return Poison("a refund made at the provider fits no payment of the invoice")
+    if command.amount_minor > remaining(invoice) or command.currency != invoice.currency:
+        return Poison("a refund made at the provider exceeds what was paid")
+    refund, changes = _open(
+        invoice, derived_id(cause, "refund"), command.amount_minor, "provider", "made at the provider"
+    )
+    done = replace(refund, status="succeeded", refund_transaction=command.transaction)
+    commission = books.commission_returned(refund.source, refund.commission_minor, refund.currency)
+    left = books.taken_back(
+        refund.source, books.REFUNDS_IN_TRANSIT, refund.amount_minor, refund.currency, "refund", balance
+    )
+    settled = books.refund_settled(
+        refund.source, source_of(refund.provider, refund.shop), refund.amount_minor, refund.currency
+    )
+    after = replace(invoice, refunding_minor=invoice.refunding_minor + refund.amount_minor)
+    step = _finished(after, done)
+    step = replace(step, changes={"commission_returned_minor": changes["commission_returned_minor"]} | step.changes)
+    return Applied(
+        (step,),
+        (*commission, *left, *settled),
+        (),
+        (done,),
+        (Announcement(events.RefundSucceeded, refund=done),),
+    )
+
+
+def dispute(invoice: Invoice, command: commands.DisputeReport, balance: books.Balance) -> Outcome:
+    """Take a provider's word on a chargeback; a loss that nobody announced opens and ends the dispute at once."""
+    if not invoice.version:
+        return Poison("the invoice is not known")
+    opened = Step("dispute_opened", {"reason": f"dispute {command.transaction}"}, events.InvoiceDisputed)
+    if command.outcome == "opened":
+        if invoice.status in _REFUNDABLE:
+            return Applied((opened,))
+        return Duplicate() if invoice.status == "disputed" else Stale(f"the invoice is {invoice.status}")
+    if command.outcome == "won":
+        if invoice.status != "disputed":
+            return Stale(f"the invoice is {invoice.status}")
+        event = "dispute_won_partly_refunded" if invoice.refunded_minor else "dispute_won"
+        return Applied((Step(event, {"reason": ""}, events.InvoiceDisputeWon),))
+    if invoice.status == "charged_back":
+        return Duplicate()
+    if invoice.status not in _REFUNDABLE and invoice.status != "disputed":
+        return Illegal("not_paid", f"an invoice that is {invoice.status} cannot be charged back")
+    steps = (opened,) if invoice.status in _REFUNDABLE else ()
+    transfers = books.taken_back(
+        invoice.beneficiary,
+        source_of(invoice.provider, invoice.shop),
+        remaining(invoice),
+        invoice.currency,
+        "chargeback",
+        balance,
+    )
+    return Applied((*steps, Step("charged_back", {}, events.InvoiceChargedBack)), transfers)

@@ -1,0 +1,155 @@
+"""What commands do to a payout. Its source is debited when it becomes `pending`, and again at each retry."""
+
+from copeck.contracts import commands, events
+
+from billing_state_updater.domain import books
+from billing_state_updater.domain.aggregates import Changes, Payout
+from billing_state_updater.domain.outcomes import Applied, Duplicate, Illegal, Outcome, Poison, Stale, Step, Transfer
+
+_TERMS = (
+    "account",
+    "amount_minor",
+    "commission_minor",
+    "currency",
+    "provider",
+    "shop",
+    "recipient",
+    "description",
+    "references",
+)
+_CANCELABLE = frozenset({"draft", "awaiting_approval", "pending"})
+_UNDERWAY = frozenset({"pending", "processing"})
+_SOURCES = frozenset({"wallet", "merchant", "house"})
+
+
+def request(payout: Payout, command: commands.PayoutRequest, balance: books.Balance) -> Outcome:
+    """Make a payout: a draft, one that waits for approval, or one that goes at once."""
+    terms: Changes = {name: getattr(command, name) for name in _TERMS} | {"requested_by": command.actor}
+    if payout.version:
+        same = all(getattr(payout, name) == terms[name] for name in _TERMS)
+        return Duplicate() if same else Illegal("already_requested", "a payout with this id and other terms exists")
+    if not books.is_account(command.account) or books.family(command.account) not in _SOURCES:
+        return Illegal("unknown_source", f"{command.account} cannot be the source of a payout")
+    if command.draft:
+        return Applied((Step("drafted", terms, events.PayoutDrafted),))
+    if command.needs_approval:
+        return Applied((Step("approval_requested", terms, events.PayoutApprovalRequested),))
+    return _go(_with(payout, terms), Step("requested", terms | {"attempt": 1}, events.PayoutPending), balance)
+
+
+def _with(payout: Payout, terms: Changes) -> Payout:
+    return Payout(id=payout.id, **{name: terms[name] for name in _TERMS})
+
+
+def _debit(payout: Payout) -> tuple[Transfer, ...]:
+    transfers = [
+        Transfer(payout.account, books.PAYOUTS_IN_TRANSIT, payout.amount_minor, payout.currency, "payout"),
+    ]
+    if payout.commission_minor:
+        transfers.append(
+            Transfer(payout.account, books.COMMISSION, payout.commission_minor, payout.currency, "commission")
+        )
+    return tuple(transfers)
+
+
+def _credit(payout: Payout) -> tuple[Transfer, ...]:
+    return tuple(
+        Transfer(transfer.credit, transfer.debit, transfer.amount_minor, transfer.currency, f"{transfer.kind}_reversal")
+        for transfer in reversed(_debit(payout))
+    )
+
+
+def _go(payout: Payout, step: Step, balance: books.Balance) -> Outcome:
+    """Debit the source and send the payout on its way; where the source is short, it fails with nothing debited."""
+    transfers = _debit(payout)
+    if _short(payout, balance):
+        # The step is announced only as the failure that follows: nobody may begin to execute it.
+        failed = Step("funds_lacking", {"last_error": "insufficient_funds", "attempt": payout.attempt}, events.PayoutFailed)
+        return Applied((Step(step.event, step.changes), failed))
+    return Applied((step,), transfers)
+
+
+def _short(payout: Payout, balance: books.Balance) -> bool:
+    if not books.is_materialised(payout.account):
+        return False
+    return balance(payout.account, payout.currency) < payout.amount_minor + payout.commission_minor
+
+
+def submit(payout: Payout, command: commands.PayoutSubmit, balance: books.Balance) -> Outcome:
+    """Send a draft on its way."""
+    if payout.status != "draft":
+        return Illegal("not_a_draft", f"a payout that is {payout.status} cannot be submitted")
+    return _go(payout, Step("submitted", {"attempt": payout.attempt + 1}, events.PayoutPending), balance)
+
+
+def approve(payout: Payout, command: commands.PayoutApprove, balance: books.Balance) -> Outcome:
+    """Approve a payout that somebody else asked for."""
+    if payout.status != "awaiting_approval":
+        return Illegal("not_awaiting_approval", f"a payout that is {payout.status} cannot be approved")
+    if not command.actor or command.actor == payout.requested_by:
+        return Illegal("own_payout", "a payout is approved by somebody else than the one who asked for it")
+    changes: Changes = {"approved_by": command.actor, "attempt": payout.attempt + 1}
+    return _go(payout, Step("approved", changes, events.PayoutPending), balance)
+
+
+def cancel(payout: Payout, command: commands.PayoutCancel) -> Outcome:
+    """Call a payout off; what was debited goes back."""
+    if payout.status == "canceled":
+        return Duplicate()
+    if payout.status not in _CANCELABLE:
+        return Illegal("not_cancelable", f"a payout that is {payout.status} cannot be canceled")
+    transfers = _credit(payout) if payout.status == "pending" else ()
+    return Applied((Step("canceled", {"last_error": command.reason}, events.PayoutCanceled),), transfers)
+
+
+def retry(payout: Payout, command: commands.PayoutRetry, balance: books.Balance) -> Outcome:
+    """Try a failed payout again; refused while the source is short or the outcome is not known."""
+    if payout.outcome_unknown:
+        return Illegal("outcome_unknown", "the provider has not said yet what became of the last try")
+    if payout.status != "failed":
+        return Illegal("not_failed", f"a payout that is {payout.status} cannot be retried")
+    if _short(payout, balance):
+        return Illegal("insufficient_funds", f"{payout.account} has less than the payout and its commission")
+    changes: Changes = {"attempt": payout.attempt + 1, "last_error": "", "transaction": ""}
+    return Applied((Step("retried", changes, events.PayoutPending),), _debit(payout))
+
+
+def report(payout: Payout, command: commands.PayoutReport) -> Outcome:
+    """Take the word of the one who executes the payout."""
+    if not payout.version:
+        return Poison("the payout is not known")
+    if command.attempt != payout.attempt:
+        return Stale(f"the payout is at attempt {payout.attempt}")
+    if payout.status not in _UNDERWAY:
+        same = payout.status == command.status
+        return Duplicate() if same else Stale(f"the payout is {payout.status}")
+    if command.status == "processing":
+        return _processing(payout, command)
+    if command.status == "unknown":
+        if payout.outcome_unknown:
+            return Duplicate()
+        changes: Changes = {"outcome_unknown": True, "last_error": command.failure_code or "outcome_unknown"}
+        return Applied((Step("outcome_unknown", changes, events.PayoutProcessing),))
+    if command.status == "completed":
+        done: Changes = {"outcome_unknown": False, "last_error": "", "transaction": command.transaction}
+        paid = Transfer(
+            books.PAYOUTS_IN_TRANSIT,
+            books.provider_account(payout.provider, payout.shop),
+            payout.amount_minor,
+            payout.currency,
+            "payout_settlement",
+        )
+        return Applied((Step("completed", done, events.PayoutCompleted),), (paid,))
+    lost: Changes = {
+        "outcome_unknown": False,
+        "transaction": command.transaction,
+        "last_error": command.failure_code or "failed",
+    }
+    return Applied((Step("failed", lost, events.PayoutFailed),), _credit(payout))
+
+
+def _processing(payout: Payout, command: commands.PayoutReport) -> Outcome:
+    if payout.status == "processing":
+        return Duplicate()
+    changes: Changes = {"transaction": command.transaction}
+    return Applied((Step("started", changes, events.PayoutProcessing),))
