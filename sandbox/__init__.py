@@ -1,0 +1,1 @@
+"""Stand-ins of the outside world: payment providers and coffee machines, each a process of its own."""
