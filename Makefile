@@ -21,6 +21,7 @@ help: ## List the targets
 
 .PHONY: install
 install: $(STAMP) ## Create .venv from the hashed lock (instant when it is fresh)
+	@:
 
 $(STAMP): $(LOCK) deploy/install
 	@PYTHON="$(PYTHON)" VENV="$(VENV)" sh deploy/install

@@ -1,20 +1,16 @@
-"""The edge: nginx with the templates of deploy/nginx, rendered for this run's ports."""
+"""The edge: nginx, configured for this run's ports from the templates of deploy/nginx."""
 
 import os
-import re
 import shutil
 import signal
 from collections.abc import Mapping
-from pathlib import Path
 
 from deploy.devstack import health
 from deploy.devstack.console import RunnerError
 from deploy.devstack.infra.base import Context
+from deploy.devstack.ports import HOST
 from deploy.devstack.process import Process, Spec
-from deploy.devstack.scratch import ROOT
-
-TEMPLATES = ROOT / "deploy" / "nginx"
-_PLACEHOLDER = re.compile(r"\$\{([A-Z][A-Z0-9_]*)\}")
+from deploy.nginx.render import render
 
 
 def find_nginx() -> str | None:
@@ -22,45 +18,37 @@ def find_nginx() -> str | None:
     return shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin:/usr/local/sbin")
 
 
-def render(text: str, values: Mapping[str, str]) -> str:
-    """Fill in `${NAME}`; nginx's own variables are in lower case and stay. A name without a value is an error."""
-
-    def value(match: re.Match[str]) -> str:
-        if match[1] not in values:
-            raise RunnerError(f"deploy/nginx: no value for ${{{match[1]}}}")
-        return values[match[1]]
-
-    return _PLACEHOLDER.sub(value, text)
-
-
-def render_all(target: Path, values: Mapping[str, str]) -> Path:
-    """Write every template without its suffix into a directory; return the main file."""
-    templates = sorted(TEMPLATES.glob("*.template"))
-    if not templates:
-        raise RunnerError(f"no templates in {TEMPLATES}")
-    for template in templates:
-        text = render(template.read_text(encoding="utf-8"), values)
-        (target / template.name.removesuffix(".template")).write_text(text, encoding="utf-8")
-    return target / "nginx.conf"
-
-
-def create(context: Context, values: Mapping[str, str], port: int) -> Process:
-    """Return nginx, not started."""
+def create(context: Context, ports: Mapping[str, int]) -> Process:
+    """Return nginx, not started; the ports are those of the listeners and of the services behind them."""
     binary = find_nginx()
     if binary is None:
         raise RunnerError("nginx was not found: apt-get install nginx-light")
     home = context.scratch.data_dir("nginx")
-    (home / "tmp").mkdir(exist_ok=True)
-    configuration = render_all(home, {"NGINX_PREFIX": str(home), **values})
-    # As root the workers would become another user, who may not reach the scratch directory.
-    directives = "daemon off;" + (" user root;" if os.geteuid() == 0 else "")
-    command = [binary, "-e", "stderr", "-p", f"{home}/", "-c", str(configuration), "-g", directives]
+    text = render(
+        {
+            "LISTEN_HOST": HOST,
+            "PORT": str(ports["public"]),
+            "ADMIN_PORT": str(ports["admin"]),
+            "SCRATCH": str(home),
+            # As root the workers would become another user, who may not reach the scratch directory.
+            "USER_DIRECTIVE": "user root;" if os.geteuid() == 0 else "",
+            # Everything comes from this one address here; the limits are tried by tests of their own.
+            "REQUESTS_PER_SECOND": "5000",
+            "BURST": "10000",
+            "CONNECTIONS_MAX": "5000",
+            "AUTH_UPSTREAM": f"{HOST}:{ports['auth']}",
+            "SUBSCRIPTIONS_UPSTREAM": f"{HOST}:{ports['subscriptions']}",
+            "GATEWAY_UPSTREAM": f"{HOST}:{ports['payments-gateway']}",
+        }
+    )
+    configuration = home / "nginx.conf"
+    configuration.write_text(text, encoding="utf-8")
     spec = Spec(
         name="nginx",
-        command=command,
+        command=[binary, "-e", "stderr", "-p", f"{home}/", "-c", str(configuration)],
         cwd=home,
         stop_signal=signal.SIGQUIT,
-        health=health.http(f"http://127.0.0.1:{port}/healthz"),
+        health=health.http(f"http://{HOST}:{ports['public']}/healthz"),
         ready_timeout_s=20,
         stop_timeout_s=5,
     )

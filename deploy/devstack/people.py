@@ -15,7 +15,8 @@ _TIMEOUT_S = 60
 def create(wiring: services.Wiring) -> dict[str, dict[str, str]]:
     """Create the logins that `make up` prints."""
     people = {
-        role: {"email": f"{role}@copeck.test", "password": secrets.token_urlsafe(12)} for role in ("operator", "manager")
+        role: {"email": f"{role}@copeck.test", "password": secrets.token_urlsafe(12)}
+        for role in ("operator", "manager")
     }
     env = {**os.environ, **services.environment(services.BY_NAME["auth"], wiring, wiring.ports["auth"])}
     for role, person in people.items():

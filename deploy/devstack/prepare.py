@@ -74,4 +74,7 @@ def prepare_broker(endpoints: Endpoints, logins: Logins) -> None:
     began = time.monotonic()
     document = definitions(logins.broker)
     apply(endpoints.management_url, document)
-    say("topology", f"{len(document['queues'])} queues, {len(document['users'])} users in {time.monotonic() - began:.1f} s")
+    say(
+        "topology",
+        f"{len(document['queues'])} queues, {len(document['users'])} users in {time.monotonic() - began:.1f} s",
+    )

@@ -26,6 +26,7 @@ class Wiring:
     celery: Mapping[str, str]
     ports: Mapping[str, int]
     public_url: str
+    emulator_dir: str
     shop_public_id: str = field(default_factory=lambda: f"test_api_{secrets.token_hex(12)}")
     shop_secret: str = field(default_factory=lambda: secrets.token_hex(16))
     extra: Mapping[str, str] = field(default_factory=dict)
@@ -60,11 +61,18 @@ def _gateway(wiring: Wiring) -> Mapping[str, str]:
 
 
 def _emulator(wiring: Wiring) -> Mapping[str, str]:
+    shop = {
+        "name": SHOP,
+        "public_id": wiring.shop_public_id,
+        "api_secret": wiring.shop_secret,
+        "notify_url": f"{wiring.public_url}/payments/api/v1/paid/{PROVIDER}/{{shop}}/{{type}}",
+    }
     return {
-        "COPECK_EMULATOR_PUBLIC_ID": wiring.shop_public_id,
-        "COPECK_EMULATOR_API_SECRET": wiring.shop_secret,
-        "COPECK_EMULATOR_PUBLIC_URL": wiring.url("cloudpayments"),
-        "COPECK_EMULATOR_NOTIFICATION_URL": f"{wiring.public_url}/payments/api/v1/paid/cloudpayments/{SHOP}",
+        "SANDBOX_CLOUDPAYMENTS_HOST": HOST,
+        "SANDBOX_CLOUDPAYMENTS_PORT": str(wiring.ports["cloudpayments"]),
+        "SANDBOX_CLOUDPAYMENTS_PUBLIC_URL": wiring.url("cloudpayments"),
+        "SANDBOX_CLOUDPAYMENTS_DATA_DIR": wiring.emulator_dir,
+        "SANDBOX_CLOUDPAYMENTS_SHOPS": json.dumps([shop]),
     }
 
 
@@ -140,7 +148,9 @@ def environment(service: Service, wiring: Wiring, port: int) -> dict[str, str]:
     return {**env, **service.settings(wiring), **wiring.extra}
 
 
-def create(context: Context, service: Service, wiring: Wiring, name: str | None = None, port: int | None = None) -> Process:
+def create(
+    context: Context, service: Service, wiring: Wiring, name: str | None = None, port: int | None = None
+) -> Process:
     """Return one process, not started; `name` and `port` tell a second one of its kind apart."""
     at = port or wiring.ports[service.name]
     spec = Spec(

@@ -1,10 +1,10 @@
-"""The whole of Copeck on this machine: servers, preparation, processes, the edge; and the state file that tells where."""
+"""The whole of Copeck on this machine: servers, preparation, processes, the edge; its state file tells where."""
 
 import contextlib
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any
+from typing import Any, Self
 
 from deploy.devstack import nginx, people, prepare, services
 from deploy.devstack.console import RunnerError, say
@@ -16,7 +16,7 @@ from deploy.devstack.scratch import MAIN, ROOT, Scratch
 from deploy.devstack.services import Wiring
 
 # Ports that are nice to remember, for the instance that a person looks at; another is taken when one is in use.
-_PREFERRED = {"public": (8080, 8088), "cloudpayments": (8090,)}
+_PREFERRED = {"public": (8080, 8088), "admin": (8443,), "cloudpayments": (8090,)}
 _RESTARTS_MAX = 5
 
 
@@ -71,7 +71,7 @@ class Stack:
             raise RunnerError("the stack has not been started")
         return self._context
 
-    def __enter__(self) -> "Stack":
+    def __enter__(self) -> Self:
         """Start everything."""
         self.start()
         return self
@@ -112,7 +112,8 @@ class Stack:
             for name in ("public", "admin", *(service.name for service in services.SERVICES))
         }
         public = f"http://{HOST}:{ports['public']}"
-        self._wiring = Wiring(endpoints, databases, brokers, celery, ports, public, extra=self._extra_env)
+        emulator_dir = str(self.scratch.dir / "cloudpayments")
+        self._wiring = Wiring(endpoints, databases, brokers, celery, ports, public, emulator_dir, extra=self._extra_env)
         self._write_state()
         _side_by_side(
             lambda: prepare.prepare_database(endpoints, self.logins),
@@ -123,7 +124,7 @@ class Stack:
         for name in self._names:
             self.processes[name] = services.create(self.context, services.BY_NAME[name], self.wiring)
         if self._edge:
-            self.processes["nginx"] = nginx.create(self.context, nginx_values(self.wiring), ports["public"])
+            self.processes["nginx"] = nginx.create(self.context, ports)
         for process in self.processes.values():
             process.start()
         self._write_state()
@@ -157,14 +158,18 @@ class Stack:
             self._write_state(ready=True)
         return [process.name for process in ended]
 
+    def stop_services(self) -> None:
+        """Stop the processes and leave the servers up: first the edge, so that nothing new comes in."""
+        edge = self.processes.pop("nginx", None)
+        if edge:
+            edge.stop()
+        _side_by_side(*(process.stop for process in self.processes.values()))
+        self.processes.clear()
+
     def stop(self) -> None:
         """Stop processes, then servers, and give the scratch directory up; may be called twice."""
         with self._lock, _no_interrupts():
-            nginx_process = self.processes.pop("nginx", None)
-            if nginx_process:
-                nginx_process.stop()
-            _side_by_side(*(process.stop for process in self.processes.values()))
-            self.processes.clear()
+            self.stop_services()
             if self._infra:
                 self._infra.stop()
                 self._infra = None
@@ -207,7 +212,11 @@ class Stack:
     def _wiring_state(self, wiring: Wiring) -> dict[str, Any]:
         admin = prepare.admin_url(wiring.endpoints)
         return {
-            "urls": {"public": wiring.public_url, **{name: wiring.url(name) for name in self._names}},
+            "urls": {
+                "public": wiring.public_url,
+                "admin": wiring.url("admin"),
+                **{name: wiring.url(name) for name in self._names},
+            },
             "ports": dict(wiring.ports),
             "databases": {"postgres": admin, **wiring.databases},
             "brokers": dict(wiring.brokers),
@@ -222,19 +231,6 @@ class Stack:
 
     def _write_state(self, *, ready: bool = False) -> None:
         self.scratch.write_state({**self.state(), "ready": ready})
-
-
-def nginx_values(wiring: Wiring) -> dict[str, str]:
-    """Return the values of the placeholders of deploy/nginx/*.template."""
-    upstreams = {
-        "AUTH": "auth",
-        "SUBSCRIPTIONS": "subscriptions",
-        "PAYMENTS": "payments-gateway",
-    }
-    return {
-        "NGINX_LISTEN": f"{HOST}:{wiring.ports['public']}",
-        **{f"{key}_UPSTREAM": f"{HOST}:{wiring.ports[name]}" for key, name in upstreams.items()},
-    }
 
 
 def _side_by_side(*tasks: Callable[[], None]) -> None:

@@ -130,10 +130,18 @@ class DockerInfra:
                 {5672: ports["rabbitmq"], 15672: ports["management"]},
             ),
             "postgres": ({"POSTGRES_PASSWORD": password}, ["postgres", *options], {5432: ports["postgres"]}),
-            "redis": ({}, ["redis-server", "--save", "", "--bind", "*", "--protected-mode", "no"], {6379: ports["redis"]}),
+            "redis": (
+                {},
+                ["redis-server", "--save", "", "--bind", "*", "--protected-mode", "no"],
+                {6379: ports["redis"]},
+            ),
             "mosquitto": (
                 {},
-                ["sh", "-c", "printf 'listener 1883\\nallow_anonymous true\\n' >/tmp/m.conf; exec mosquitto -c /tmp/m.conf"],
+                [
+                    "sh",
+                    "-c",
+                    "printf 'listener 1883\\nallow_anonymous true\\n' >/tmp/m.conf; exec mosquitto -c /tmp/m.conf",
+                ],
                 {1883: ports["mosquitto"]},
             ),
         }
@@ -144,7 +152,8 @@ class DockerInfra:
                 "ulimits": [{"Name": "nofile", "Soft": 8192, "Hard": 8192}],
             }
             container = DockerContainer(IMAGES[name], **arguments)
-            container.ports = {f"{inside}/tcp": (HOST, outside) for inside, outside in bound.items()}
+            # The type says "a port"; the client takes an address and a port, and then listens on that address only.
+            container.ports = {f"{inside}/tcp": (HOST, outside) for inside, outside in bound.items()}  # type: ignore[misc]
             for key, value in env.items():
                 container.with_env(key, value)
             if command:
@@ -165,7 +174,9 @@ class DockerInfra:
         import docker
 
         client = docker.from_env()
-        for container in client.containers.list(all=True, filters={"label": f"{_LABEL}={self._context.scratch.instance}"}):
+        for container in client.containers.list(
+            all=True, filters={"label": f"{_LABEL}={self._context.scratch.instance}"}
+        ):
             container.remove(force=True, v=True)
         client.close()
 

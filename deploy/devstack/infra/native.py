@@ -62,9 +62,7 @@ class NativeInfra:
 
     def stop(self) -> None:
         """Stop all servers, side by side; the node's name service last."""
-        workers = [
-            threading.Thread(target=process.stop) for name, process in self.processes.items() if name != "epmd"
-        ]
+        workers = [threading.Thread(target=process.stop) for name, process in self.processes.items() if name != "epmd"]
         for worker in workers:
             worker.start()
         for worker in workers:

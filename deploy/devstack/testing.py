@@ -1,0 +1,175 @@
+"""`make test`: starts what the suites need, runs each in a pytest process of its own, and prints one summary."""
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from xml.etree import ElementTree
+
+from deploy.devstack.console import RunnerError, say
+from deploy.devstack.infra.base import Endpoints
+from deploy.devstack.scratch import ROOT
+from deploy.devstack.stack import Stack
+
+INSTANCE = "test"
+BUILD = ROOT / "build"
+_NO_TESTS = 5
+
+
+@dataclass(frozen=True)
+class Suite:
+    """One pytest process."""
+
+    name: str
+    marker: str
+    paths: tuple[str, ...] = ("shared", "services", "sandbox", "deploy", "tests")
+    needs_services: bool = False
+    workers: int = 0
+    timeout_s: int = 900
+
+
+# The suites in an order in which what is broken shows soon. Browser tests have a process of their own also because
+# sync Playwright and pytest-asyncio cannot share one.
+SUITES = (
+    Suite("unit", "not (integration or e2e or browser or chaos or bench)", workers=2),
+    Suite("integration", "integration", workers=2),
+    Suite("e2e", "e2e", ("tests",), needs_services=True),
+    Suite("browser", "browser", ("tests",), needs_services=True),
+    Suite("chaos", "chaos", ("tests",)),
+)
+
+
+@dataclass
+class Outcome:
+    """What one suite came to."""
+
+    suite: str
+    passed: int = 0
+    failed: int = 0
+    skipped: int = 0
+    seconds: float = 0.0
+    broken: bool = False
+    """The process itself failed: a collection error, a crash, a time-out."""
+
+
+def server_env(endpoints: Endpoints) -> dict[str, str]:
+    """Return the variables by which the test kit finds the servers."""
+    return {
+        "COPECK_TEST_POSTGRES_URL": endpoints.postgres_url,
+        "COPECK_TEST_RABBITMQ_URL": endpoints.rabbitmq_url,
+        "COPECK_TEST_MANAGEMENT_URL": endpoints.management_url,
+        "COPECK_TEST_REDIS_URL": endpoints.redis_url,
+        "COPECK_TEST_MQTT_URL": endpoints.mqtt_url or "",
+    }
+
+
+def run(names: Sequence[str] | None, arguments: Sequence[str]) -> int:
+    """Run the suites; return 0 when everything passed."""
+    unknown = sorted(set(names or ()) - {suite.name for suite in SUITES})
+    if unknown:
+        raise RunnerError(f"no suite {', '.join(unknown)}; there are {', '.join(suite.name for suite in SUITES)}")
+    chosen = [suite for suite in SUITES if not names or suite.name in names]
+    BUILD.mkdir(exist_ok=True)
+    if any(suite.name == "browser" for suite in chosen):
+        _ensure_browser()
+    stack = Stack(INSTANCE)
+    outcomes: list[Outcome] = []
+    stack.scratch.acquire()
+    try:
+        stack.start_servers()
+        env = {**os.environ, **server_env(stack.infra.endpoints), "COPECK_STACK_FILE": str(stack.scratch.state_path)}
+        for suite in chosen:
+            if suite.needs_services and not stack.processes:
+                stack.start_services()
+            elif not suite.needs_services and stack.processes:
+                # What is measured or broken next should not share the machine with services that nobody uses.
+                stack.stop_services()
+            outcomes.append(_run_suite(suite, env, arguments))
+    finally:
+        stack.stop()
+    return _summarise(outcomes)
+
+
+def _ensure_browser() -> None:
+    import shutil
+
+    from deploy.devstack.infra import packages
+
+    if any(shutil.which(name) for name in ("chromium", "chromium-browser", "google-chrome")):
+        return
+    if not packages.may_install():
+        raise RunnerError("the browser tests need Chromium: apt-get install chromium (or leave them out with --suite)")
+    packages.install(["chromium"])
+
+
+def _run_suite(suite: Suite, env: dict[str, str], arguments: Sequence[str]) -> Outcome:
+    report = BUILD / f"junit-{suite.name}.xml"
+    report.unlink(missing_ok=True)
+    paths = [path for path in suite.paths if (ROOT / path).is_dir()]
+    command = [sys.executable, "-m", "pytest", "-q", "-m", suite.marker, f"--junitxml={report}", *paths]
+    if suite.workers and not any(argument.startswith(("-n", "--pdb")) for argument in arguments):
+        command += ["-n", str(suite.workers), "--dist", "loadgroup"]
+    say(suite.name, "running")
+    began = time.monotonic()
+    outcome = Outcome(suite.name)
+    try:
+        code = subprocess.run(
+            [*command, *arguments], cwd=ROOT, env=env, check=False, timeout=suite.timeout_s
+        ).returncode
+    except subprocess.TimeoutExpired:
+        say(suite.name, f"stopped after {suite.timeout_s} s")
+        code = -1
+    outcome.seconds = time.monotonic() - began
+    _read_report(outcome, report)
+    outcome.broken = code not in (0, 1, _NO_TESTS) or (code == 1 and not outcome.failed)
+    return outcome
+
+
+def _read_report(outcome: Outcome, report: "os.PathLike[str]") -> None:
+    try:
+        root = ElementTree.parse(report).getroot()  # noqa: S314 - our own pytest wrote it
+    except (OSError, ElementTree.ParseError):
+        return
+    for suite in root.iter("testsuite"):
+        total, skipped = int(suite.get("tests", 0)), int(suite.get("skipped", 0))
+        failed = int(suite.get("failures", 0)) + int(suite.get("errors", 0))
+        outcome.failed += failed
+        outcome.skipped += skipped
+        outcome.passed += max(0, total - failed - skipped)
+
+
+def _summarise(outcomes: Sequence[Outcome]) -> int:
+    print()
+    for outcome in outcomes:
+        note = "  BROKEN: the process itself failed" if outcome.broken else ""
+        skipped = f", {outcome.skipped} skipped" if outcome.skipped else ""
+        print(
+            f"{outcome.suite:<12} {outcome.passed:>5} passed, {outcome.failed} failed{skipped}"
+            f" in {outcome.seconds:.0f} s{note}"
+        )
+    passed = sum(outcome.passed for outcome in outcomes)
+    failed = sum(outcome.failed for outcome in outcomes) + sum(outcome.broken for outcome in outcomes)
+    print(f"{passed} passed, {failed} failed", flush=True)
+    return 1 if failed or not passed else 0
+
+
+_MODULES = {"bench": "tests.bench", "chaos": "tests.chaos", "bugs": "tests.chaos.bugs"}
+# These start a stack of their own, because they break it.
+_OWN_STACK = frozenset({"chaos", "bugs"})
+
+
+def run_module(name: str, arguments: Sequence[str]) -> int:
+    """Run one of the long measurements, with servers of its own when it does not start them itself."""
+    command = [sys.executable, "-m", _MODULES[name], *arguments]
+    if name in _OWN_STACK or "--help" in arguments:
+        return subprocess.run(command, cwd=ROOT, check=False).returncode
+    stack = Stack(name)
+    stack.scratch.acquire()
+    try:
+        stack.start_servers()
+        env = {**os.environ, **server_env(stack.infra.endpoints)}
+        return subprocess.run(command, cwd=ROOT, env=env, check=False).returncode
+    finally:
+        stack.stop()
