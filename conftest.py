@@ -1,0 +1,3 @@
+"""Every test may use the shared fixtures."""
+
+pytest_plugins = ("copeck.testkit.fixtures",)
