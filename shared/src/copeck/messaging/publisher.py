@@ -8,24 +8,25 @@ consumers recognise the repeat by its id.
 
 import asyncio
 import logging
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import aiormq
-from aiormq.abc import AbstractChannel, AbstractConnection
+from aiormq.abc import AbstractConnection, ChannelFrame
+from aiormq.channel import Channel
 from pamqp import commands as spec
 
 from copeck.contracts.envelope import CONTENT_TYPE, Envelope
 from copeck.messaging.connection import close_connection, open_connection, user_of
 from copeck.messaging.errors import BrokerUnavailableError, Failure, PublishError
+from copeck.messaging.frames import FRAME_OVERHEAD, encode_publish
 
 log = logging.getLogger(__name__)
 
 WINDOW_MAX = 500
 CONFIRM_TIMEOUT_S = 10.0
-_PERSISTENT = 2
 
 _REFUSALS = (
     aiormq.exceptions.ChannelAccessRefused,
@@ -43,7 +44,7 @@ class OutgoingMessage:
     exchange: str
     routing_key: str
     body: bytes
-    headers: Mapping[str, Any] = field(default_factory=dict)
+    headers: Mapping[str, str] = field(default_factory=dict)
     type: str = ""
 
     @classmethod
@@ -77,7 +78,7 @@ class Publisher:
         self._confirm_timeout_s = confirm_timeout_s
         self._window_max = window_max
         self._connection: AbstractConnection | None = None
-        self._channel: AbstractChannel | None = None
+        self._channel: Channel | None = None
         # One window at a time: a window's failures must not be mixed with those of another.
         self._lock = asyncio.Lock()
         self._closed = False
@@ -96,6 +97,11 @@ class Publisher:
     def connected(self) -> bool:
         """Tell whether the channel is open, as far as this side knows."""
         return self._channel is not None and not self._channel.is_closed
+
+    @property
+    def in_flight(self) -> int:
+        """How many messages are sent and not yet answered."""
+        return len(self._channel.confirmations) if self._channel is not None else 0
 
     async def ping(self) -> None:
         """Make sure that there is a channel; raises when the broker cannot be reached."""
@@ -132,41 +138,66 @@ class Publisher:
             if not confirmed:
                 raise
             return [_failure(start, part[0], error)]
-        results = await asyncio.gather(
-            *(self._publish_one(channel, message) for message in part), return_exceptions=True
-        )
+        try:
+            results = await self._send(channel, part)
+        except (asyncio.QueueFull, aiormq.exceptions.AMQPError) as error:
+            # Nothing is written any more: the connection is stuck or already closed.
+            results = [error] * len(part)
         failures: list[Failure] = []
         for index, (message, result) in enumerate(zip(part, results, strict=True), start):
             if isinstance(result, spec.Basic.Ack):
                 confirmed.add(index)
-            elif isinstance(result, BaseException) and not isinstance(result, Exception):
-                raise result
             else:
                 failures.append(_failure(index, message, result))
         if any(failure.kind in ("timeout", "connection") for failure in failures):
             await self._drop()
         return failures
 
-    async def _publish_one(self, channel: AbstractChannel, message: OutgoingMessage) -> Any:
-        properties = spec.Basic.Properties(
-            content_type=CONTENT_TYPE,
-            delivery_mode=_PERSISTENT,
-            message_id=message.message_id,
-            message_type=message.type or None,
-            user_id=self._user_id,
-            timestamp=datetime.now(UTC),
-            headers=dict(message.headers),
-        )
-        return await channel.basic_publish(
-            message.body,
-            exchange=message.exchange,
-            routing_key=message.routing_key,
-            properties=properties,
-            mandatory=True,
-            timeout=self._confirm_timeout_s,
-        )
+    async def _send(self, channel: Channel, part: Sequence[OutgoingMessage]) -> list[Any]:
+        """Write all messages as one piece, and wait for one answer to each; an exception stands for a bad one.
 
-    async def _ready_channel(self) -> AbstractChannel:
+        aiormq looks its answers up in `confirmations` by delivery tag, and returns by message id. Filling these in
+        here, instead of calling its `basic_publish` for each message, costs a quarter of the time.
+        """
+        window = _Window(len(part), channel.create_future())
+        body_bytes_max = channel.connection.connection_tune.frame_max - FRAME_OVERHEAD
+        now = int(time.time())
+        async with channel.lock:
+            pieces = [
+                encode_publish(
+                    channel=channel.number,
+                    exchange=message.exchange,
+                    routing_key=message.routing_key,
+                    body=message.body,
+                    headers=message.headers,
+                    message_id=message.message_id,
+                    type_name=message.type,
+                    content_type=CONTENT_TYPE,
+                    user_id=self._user_id,
+                    timestamp_s=now,
+                    body_bytes_max=body_bytes_max,
+                )
+                for message in part
+            ]
+            for index, message in enumerate(part):
+                channel.delivery_tag += 1
+                channel.confirmations[channel.delivery_tag] = cast("asyncio.Future[Any]", _Slot(window, index))
+                channel.message_id_delivery_tag[message.message_id] = channel.delivery_tag
+            # Without a pause between counting and writing, so that a cancellation cannot leave tags that were not sent.
+            channel.write_queue.put_nowait(ChannelFrame(payload=b"".join(pieces), should_close=False))
+        try:
+            async with asyncio.timeout(self._confirm_timeout_s):
+                await window.settled
+        except TimeoutError as error:
+            window.give_up(error)
+        except (aiormq.exceptions.AMQPError, OSError, RuntimeError) as error:
+            window.give_up(error)
+        finally:
+            for message in part:
+                channel.message_id_delivery_tag.pop(message.message_id, None)
+        return window.results
+
+    async def _ready_channel(self) -> Channel:
         if self._closed:
             raise BrokerUnavailableError("the publisher is closed")
         if self._channel is not None and not self._channel.is_closed:
@@ -175,11 +206,11 @@ class Publisher:
         connection = await open_connection(self._url, self._name)
         try:
             async with asyncio.timeout(self._confirm_timeout_s):
-                self._channel = await connection.channel(publisher_confirms=True, on_return_raises=True)
+                opened = await connection.channel(publisher_confirms=True, on_return_raises=True)
         except (TimeoutError, OSError, RuntimeError, aiormq.exceptions.AMQPError) as error:
             await close_connection(connection)
             raise BrokerUnavailableError(f"no channel: {type(error).__name__} {error}") from error
-        self._connection = connection
+        self._connection, self._channel = connection, cast("Channel", opened)
         return self._channel
 
     async def _drop(self) -> None:
@@ -191,6 +222,57 @@ class Publisher:
         self._closed = True
         async with self._lock:
             await self._drop()
+
+
+class _Window:
+    """Answers to the messages of one window; `settled` is done when all have come, or fails with the channel."""
+
+    __slots__ = ("missing", "results", "settled")
+
+    def __init__(self, size: int, settled: asyncio.Future[None]) -> None:
+        self.results: list[Any] = [None] * size
+        self.missing = size
+        self.settled = settled
+
+    def answer(self, index: int, result: Any) -> None:
+        """Note one answer."""
+        self.results[index] = result
+        self.missing -= 1
+        if self.missing == 0 and not self.settled.done():
+            self.settled.set_result(None)
+
+    def give_up(self, error: BaseException) -> None:
+        """Let the same error answer whatever is still open."""
+        self.results = [error if result is None else result for result in self.results]
+
+
+class _Slot:
+    """Stands where aiormq keeps a future for one message: the part of a future's methods that it calls."""
+
+    __slots__ = ("_done", "_index", "_window")
+
+    def __init__(self, window: _Window, index: int) -> None:
+        self._window = window
+        self._index = index
+        self._done = False
+
+    def done(self) -> bool:
+        """Tell whether there was an answer."""
+        return self._done
+
+    def cancelled(self) -> bool:
+        """An answer that comes too late is not worth a warning of the library."""
+        return True
+
+    def set_result(self, result: Any) -> None:
+        """Note the broker's acknowledgement."""
+        self._done = True
+        self._window.answer(self._index, result)
+
+    def set_exception(self, error: BaseException) -> None:
+        """Note that the message came back, or was refused."""
+        self._done = True
+        self._window.answer(self._index, error)
 
 
 def _failure(index: int, message: OutgoingMessage, result: Any) -> Failure:

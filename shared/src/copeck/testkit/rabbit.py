@@ -1,5 +1,7 @@
 """Virtual hosts of a test run: one pair a worker, with the whole topology and its users, emptied before each test."""
 
+import asyncio
+import contextlib
 import os
 from dataclasses import dataclass, field
 from typing import Any
@@ -72,15 +74,34 @@ class Broker:
         finally:
             await connection.close()
 
-    async def get(self, queue: str) -> Any:
-        """Take one message out of a queue and return it, or None."""
+    async def take(self, queue: str, count: int = 1, timeout_s: float = 5.0) -> list[Any]:
+        """Take messages out of a queue, up to `count` within a time; a single active consumer allows no basic.get."""
+        taken: list[Any] = []
+        enough = asyncio.Event()
+
+        async def on_message(message: Any) -> None:
+            if len(taken) < count:
+                taken.append(message)
+                await channel.basic_ack(message.delivery.delivery_tag)
+            if len(taken) >= count:
+                enough.set()
+
         connection = await self.connect_admin()
         try:
             channel = await connection.channel()
-            message = await channel.basic_get(queue, no_ack=True)
-            return None if isinstance(message.delivery, aiormq.spec.Basic.GetEmpty) else message
+            await channel.basic_qos(prefetch_count=count)
+            await channel.basic_consume(queue, on_message)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(timeout_s):
+                    await enough.wait()
         finally:
             await connection.close()
+        return taken
+
+    async def get(self, queue: str, timeout_s: float = 5.0) -> Any:
+        """Take one message out of a queue, or None when none comes in time."""
+        taken = await self.take(queue, 1, timeout_s)
+        return taken[0] if taken else None
 
     async def empty(self) -> None:
         """Bring back what a test changed of the bindings, and empty every queue."""
