@@ -7,10 +7,11 @@ same faults however the requests interleave.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from enum import StrEnum
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr
 
 _SCALE = 2**64
 
@@ -77,6 +78,11 @@ class Chaos(BaseModel):
     )
     options: Options = Field(default_factory=Options)
     once: list[Armed] = Field(default_factory=list, max_length=10_000)
+    _on_used: Callable[[], None] | None = PrivateAttr(default=None)
+
+    def watch(self, on_used: Callable[[], None]) -> None:
+        """Call this each time an armed fault goes off."""
+        self._on_used = on_used
 
     def _share(self, switch: str, subject: str) -> float:
         digest = hashlib.blake2b(f"{self.seed}|{switch}|{subject}".encode(), digest_size=8).digest()
@@ -92,6 +98,8 @@ class Chaos(BaseModel):
                 armed.count -= 1
                 if armed.count < 1:
                     self.once.remove(armed)
+                if self._on_used is not None:
+                    self._on_used()
                 return True
         probability = self.probabilities.get(switch, 0.0)
         if probability <= 0 or operation not in self.operations.get(switch, [operation]):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import secrets
 from dataclasses import replace
@@ -15,7 +14,7 @@ from fastapi import APIRouter, Request, Response
 from fastapi.responses import HTMLResponse, RedirectResponse
 from jinja2 import Environment, FileSystemLoader, select_autoescape
 
-from sandbox.providers.cloudpayments.api.call import World, world_of
+from sandbox.providers.cloudpayments.api.call import World, silence, world_of
 from sandbox.providers.cloudpayments.cards import CardError, read_card
 from sandbox.providers.cloudpayments.chaos import Switch
 from sandbox.providers.cloudpayments.engine import LATE, THREE_DS, Order, RefusedError
@@ -285,8 +284,7 @@ async def checkout(request: Request) -> Response:
     if approved and chaos.strikes(Switch.ERROR_AFTER_SUCCESS, "checkout", str(tx.id), **about):
         return Response("Internal Server Error", status_code=500)
     if approved and chaos.strikes(Switch.TIMEOUT_AFTER_SUCCESS, "checkout", str(tx.id), **about):
-        await asyncio.sleep(chaos.options.timeout_ms / 1000)
-        return Response(status_code=504)
+        return await silence(request, chaos.options.timeout_ms)
     return _json_answer(_outcome(tx, body))
 
 

@@ -160,11 +160,11 @@ async def forge(request: Request, forgery: Forgery) -> Response:
 
 
 def _keep_chaos(world: World, chaos: Chaos) -> Response:
-    world.delivery.chaos = chaos
+    shown = chaos.model_dump(mode="json")
     with world.store.unit():
-        world.store.keep_set("chaos", chaos.model_dump_json())
-        world.store.log("chaos.set", "", seed=chaos.seed, probabilities=chaos.probabilities, once=len(chaos.once))
-    return _answer(chaos.model_dump(mode="json"))
+        world.delivery.set_chaos(chaos)
+        world.store.log("chaos.set", "", seed=chaos.seed, probabilities=shown["probabilities"], once=shown["once"])
+    return _answer(shown)
 
 
 @router.get("/chaos")
@@ -198,8 +198,8 @@ async def reset(request: Request) -> Response:
     """Forget payments, notifications, addresses, faults and the log. Transaction ids go on from where they were."""
     world = world_of(request)
     world.store.reset()
-    world.delivery.chaos, world.delivery.held = Chaos(), False
     world.delivery.forget()
+    await world.delivery.settle()
     return _answer({"reset": True})
 
 

@@ -22,6 +22,7 @@ from sandbox.providers.cloudpayments.store import Store, Transaction, now_ms
 
 # Pauses between attempts; the last repeats.
 RETRY_MINUTES = (1, 2, 5, 10, 30)
+_SETTLE_S = 5.0
 _UNAVAILABLE, _UNABLE_TO_CONNECT, _FORMAT_ERROR = 3006, 3007, 3005
 
 
@@ -64,11 +65,15 @@ class Delivery:
         self._sending: set[asyncio.Task[None]] = set()
         self._in_flight: set[int] = set()
         self._addresses: dict[tuple[str, NoticeType], Address] = {}
-        self.chaos = Chaos.model_validate_json(store.keep_get("chaos") or "{}")
-        self.held = store.keep_get("held") == "1"
+        self.chaos = Chaos()
+        self.held = False
         self._load()
 
     def _load(self) -> None:
+        """Read the switches and the queue from the store."""
+        self.chaos = Chaos.model_validate_json(self._store.keep_get("chaos") or "{}")
+        self.chaos.watch(self._keep_chaos)
+        self.held = self._store.keep_get("held") == "1"
         rows = self._store.rows("SELECT due_ms, id FROM notifications WHERE state = 'pending'")
         self._heap = [(int(due), int(number)) for due, number in rows if number not in self._in_flight]
         heapq.heapify(self._heap)
@@ -78,6 +83,16 @@ class Delivery:
         self._addresses.clear()
         self._load()
         self._wake.set()
+
+    def set_chaos(self, chaos: Chaos) -> None:
+        """Replace the faults; inside a unit."""
+        chaos.watch(self._keep_chaos)
+        self.chaos = chaos
+        self._keep_chaos()
+
+    def _keep_chaos(self) -> None:
+        # Kept at each use too: an armed fault must not go off again after a restart.
+        self._store.keep_set("chaos", self.chaos.model_dump_json())
 
     # Addresses
 
@@ -205,6 +220,11 @@ class Delivery:
     def _sent(self, task: asyncio.Task[None]) -> None:
         self._sending.discard(task)
         self._slots.release()
+
+    async def settle(self) -> None:
+        """Wait for the attempts under way, but not long."""
+        if self._sending:
+            await asyncio.wait(list(self._sending), timeout=_SETTLE_S)
 
     async def stop(self) -> None:
         """Give up the attempts under way; they are made again after a restart."""

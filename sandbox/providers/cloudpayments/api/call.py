@@ -27,6 +27,7 @@ from sandbox.providers.cloudpayments.store import Store, now_ms
 from sandbox.providers.cloudpayments.subscriptions import Subscriptions
 
 FIELDS_MAX = 150_000
+_SILENCE_STEP_MS = 100
 Answer = dict[str, Any]
 
 
@@ -145,8 +146,7 @@ class Gate:
         if reply.success and strikes(Switch.ERROR_AFTER_SUCCESS, operation, subject, **about):
             return Response("Internal Server Error", status_code=500)
         if reply.success and strikes(Switch.TIMEOUT_AFTER_SUCCESS, operation, subject, **about):
-            await asyncio.sleep(chaos.options.timeout_ms / 1000)
-            return Response(status_code=504)
+            return await silence(request, chaos.options.timeout_ms)
         return Response(reply.body, media_type="application/json")
 
     async def _once(self, call: Call, handler: Handler) -> Reply:
@@ -230,6 +230,14 @@ def _parameters(request: Request, body: bytes) -> dict[str, Any]:
         else:
             parameters[plain] = value
     return parameters
+
+
+async def silence(request: Request, timeout_ms: int) -> Response:
+    """Answer nothing for so long, or until the client gives up."""
+    until = now_ms() + timeout_ms
+    while (rest_ms := until - now_ms()) > 0 and not await request.is_disconnected():  # noqa: ASYNC110
+        await asyncio.sleep(min(rest_ms, _SILENCE_STEP_MS) / 1000)
+    return Response(status_code=504)
 
 
 def base_url(request: Request) -> str:
