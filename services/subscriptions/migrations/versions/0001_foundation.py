@@ -153,9 +153,7 @@ CREATE TABLE subscriptions.commands (
     type text NOT NULL,
     invoice_id uuid NOT NULL,
     actor text NOT NULL,
-    sent_at timestamptz NOT NULL,
-    code text,
-    detail text NOT NULL DEFAULT ''
+    sent_at timestamptz NOT NULL
 );
 """
 
@@ -200,11 +198,12 @@ CREATE TABLE subscriptions.dead_letter_reasons (
 # What is a record of the past may be added to and read; nobody may change or delete it.
 GRANTS = """
 GRANT SELECT, INSERT ON
-    subscriptions.prices, subscriptions.subscription_events, subscriptions.audit, subscriptions.dead_letter_reasons
+    subscriptions.prices, subscriptions.subscription_events, subscriptions.audit, subscriptions.commands,
+    subscriptions.dead_letter_reasons
     TO subscriptions;
 GRANT SELECT, INSERT, UPDATE ON
     subscriptions.products, subscriptions.plans, subscriptions.subscriptions, subscriptions.period_invoices,
-    subscriptions.entitlements, subscriptions.commands
+    subscriptions.entitlements
     TO subscriptions;
 GRANT SELECT, INSERT, UPDATE, DELETE ON
     subscriptions.subscriptions_due, subscriptions.outbox, subscriptions.inbox, subscriptions.idempotency
@@ -219,9 +218,20 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    op.execute(
-        "DROP TABLE subscriptions.dead_letter_reasons, subscriptions.idempotency, subscriptions.inbox, "
-        "subscriptions.outbox, subscriptions.commands, subscriptions.audit, subscriptions.subscriptions_due, subscriptions.entitlements, "
-        "subscriptions.period_invoices, subscriptions.subscription_events, subscriptions.subscriptions, "
-        "subscriptions.prices, subscriptions.plans, subscriptions.products"
-    )
+    for table in (
+        "dead_letter_reasons",
+        "idempotency",
+        "inbox",
+        "outbox",
+        "commands",
+        "audit",
+        "subscriptions_due",
+        "entitlements",
+        "period_invoices",
+        "subscription_events",
+        "subscriptions",
+        "prices",
+        "plans",
+        "products",
+    ):
+        op.execute(f"DROP TABLE subscriptions.{table}")

@@ -1,4 +1,4 @@
-"""The tables of the schema `subscriptions`, and the views of the State Storage that this service reads."""
+"""The tables of the schema `subscriptions`."""
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql as pg
@@ -158,8 +158,6 @@ commands = sa.Table(
     sa.Column("invoice_id", _UUID, nullable=False),
     sa.Column("actor", sa.Text, nullable=False),
     sa.Column("sent_at", _MOMENT, nullable=False),
-    sa.Column("code", sa.Text),
-    sa.Column("detail", sa.Text, nullable=False, server_default=""),
 )
 
 outbox = outbox_table(metadata)

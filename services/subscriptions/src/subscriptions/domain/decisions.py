@@ -160,15 +160,15 @@ def pause(subscription: Subscription, now: datetime, reason: str) -> Outcome:
 
 def resume(subscription: Subscription, now: datetime) -> Outcome:
     """Let the clock run again; the rest of what is paid moves by the length of the pause."""
-    if subscription.status is not Status.PAUSED:
+    paused_at, paid_until = subscription.paused_at, subscription.period_end
+    if subscription.status is not Status.PAUSED or paused_at is None or paid_until is None:
         return undo_cancellation(subscription)
-    assert subscription.paused_at is not None and subscription.period_end is not None  # noqa: S101 - a paused one has both
-    by = max(now - subscription.paused_at, timedelta(0))
-    end = subscription.period_end + by
+    by = max(now - paused_at, timedelta(0))
+    end = paid_until + by
     return apply(
         subscription,
         Event.RESUMED,
-        (ShiftPeriods(subscription.paused_at, by), GrantAccess(now, end)),
+        (ShiftPeriods(paused_at, by), GrantAccess(now, end)),
         period_end=end,
         anchor_at=end,
         anchor_count=0,

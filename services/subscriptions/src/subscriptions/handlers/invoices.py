@@ -13,7 +13,7 @@ from subscriptions.domain.machine import ENDED
 from subscriptions.domain.model import Applied, GrantAccess, Outcome, Subscription
 from subscriptions.handlers.context import SERVICE, Context, Work
 from subscriptions.handlers.steps import annul_invoice, carry_out, require
-from subscriptions.store import commands, periods
+from subscriptions.store import periods
 from subscriptions.store import subscriptions as store
 from subscriptions.store.periods import PeriodInvoice
 
@@ -48,7 +48,7 @@ async def on_event(context: Context, envelope: Envelope) -> None:
     if isinstance(data, InvoiceEvent):
         if data.kind == "subscription" and data.status in DECIDING:
             await on_invoice(context, envelope, data)
-    elif isinstance(data, CommandRefused) and data.command_type.startswith("invoice."):
+    elif isinstance(data, CommandRefused) and data.command_type == "invoice.issue":
         await on_refusal(context, envelope, data)
 
 
@@ -138,12 +138,9 @@ async def _carry_out(work: Work, subscription: Subscription, outcome: Outcome, e
 
 
 async def on_refusal(context: Context, envelope: Envelope, refusal: CommandRefused) -> None:
-    """Note that the updater refused one of our commands; an invoice that was never issued can be issued anew."""
+    """Let an invoice that the updater refused to issue be issued anew; other refusals are read where they are kept."""
     async with context.database.transaction() as tx:
         if not await context.inbox.first_time(tx, envelope):
-            return
-        await commands.refuse(tx, refusal.command_id, refusal.code, refusal.detail)
-        if refusal.command_type != "invoice.issue":
             return
         invoice_id = UUID(refusal.aggregate)
         subscription = await store.lock_by_invoice(tx, invoice_id)

@@ -63,6 +63,6 @@ async def entries(
     if actor:
         query = query.where(audit.c.actor == actor)
     if after is not None:
-        query = query.where(audit.c.id < int(after[0]))
+        query = query.where(audit.c.id < after[0])
     rows = await tx.execute(query)
     return [AuditEntry(**{name: getattr(row, name) for name in AuditEntry.__slots__}) for row in rows]

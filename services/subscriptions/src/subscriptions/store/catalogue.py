@@ -5,6 +5,7 @@ from typing import Any
 from uuid import UUID
 
 import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import distinct_on, insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from copeck.kernel.money import Money
@@ -91,6 +92,7 @@ async def list_plans(
     now: datetime,
     *,
     on_sale: bool | None = None,
+    priced: bool = False,
     search: str | None = None,
     after: tuple[Any, ...] | None = None,
     limit: int = 1000,
@@ -99,6 +101,8 @@ async def list_plans(
     query = sa.select(plans).order_by(plans.c.code).limit(limit)
     if on_sale is not None:
         query = query.where(plans.c.on_sale == on_sale)
+    if priced:
+        query = query.where(sa.exists().where(prices.c.plan_id == plans.c.id, prices.c.active_from <= now))
     if search:
         words = [plans.c[name].icontains(search, autoescape=True) for name in ("code", "title_ru", "title_en")]
         query = query.where(sa.or_(*words))
@@ -164,7 +168,7 @@ async def current_prices(tx: AsyncConnection, plan_ids: list[UUID], now: datetim
         return {}
     query = (
         sa.select(prices)
-        .distinct(prices.c.plan_id)
+        .ext(distinct_on(prices.c.plan_id))
         .where(prices.c.plan_id.in_(plan_ids), prices.c.active_from <= now)
         .order_by(prices.c.plan_id, prices.c.active_from.desc())
     )
@@ -185,15 +189,16 @@ async def list_prices(
     if plan_id is not None:
         query = query.where(prices.c.plan_id == plan_id)
     if after is not None:
-        moment, price_id = datetime.fromisoformat(after[0]), UUID(after[1])
-        query = query.where(sa.tuple_(prices.c.active_from, prices.c.id) < sa.tuple_(moment, price_id))
+        last = sa.tuple_(
+            sa.literal(after[0], prices.c.active_from.type),
+            sa.literal(after[1], prices.c.id.type),
+        )
+        query = query.where(sa.tuple_(prices.c.active_from, prices.c.id) < last)
     return [price_of(row) for row in await tx.execute(query)]
 
 
 async def insert_price(tx: AsyncConnection, price: Price) -> bool:
     """Add a price; false when the plan has one from this very moment already."""
-    from sqlalchemy.dialects.postgresql import insert
-
     statement = (
         insert(prices)
         .values(

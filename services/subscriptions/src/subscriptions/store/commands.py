@@ -1,4 +1,4 @@
-"""Commands that people sent through this service to the state updater, and those that it refused."""
+"""Commands that people sent through this service to the state updater."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -12,25 +12,18 @@ from subscriptions.tables import commands
 
 @dataclass(frozen=True, slots=True)
 class SentCommand:
-    """One command; its id is the id of its message. `code` is set once it was refused."""
+    """One command; its id is the id of its message. What became of it is in the State Storage."""
 
     id: UUID
     type: str
     invoice_id: UUID
     actor: str
     sent_at: datetime
-    code: str | None = None
-    detail: str = ""
 
 
 async def insert(tx: AsyncConnection, command: SentCommand) -> None:
     """Note a command, in the transaction that sends it."""
     await tx.execute(sa.insert(commands).values({name: getattr(command, name) for name in SentCommand.__slots__}))
-
-
-async def refuse(tx: AsyncConnection, command_id: UUID, code: str, detail: str) -> None:
-    """Note that a command was refused, if it is one of these."""
-    await tx.execute(sa.update(commands).where(commands.c.id == command_id).values(code=code, detail=detail))
 
 
 async def find(tx: AsyncConnection, command_id: UUID) -> SentCommand | None:

@@ -6,6 +6,7 @@ from typing import Any
 from uuid import UUID
 
 import sqlalchemy as sa
+from dateutil.relativedelta import relativedelta
 from sqlalchemy.dialects import postgresql as pg
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -213,7 +214,11 @@ async def take_due(tx: AsyncConnection, now: datetime) -> UUID | None:
 ORDERS = {
     "created_at": (subscriptions.c.created_at, False),
     "-created_at": (subscriptions.c.created_at, True),
-    "period_end": (sa.func.coalesce(subscriptions.c.period_end, sa.text("'infinity'::timestamptz")), False),
+    # What was never paid comes last, as if it ended in a thousand years.
+    "period_end": (
+        sa.func.coalesce(subscriptions.c.period_end, subscriptions.c.created_at + sa.text("interval '1000 years'")),
+        False,
+    ),
 }
 """Orders of the managers' list: column and whether it descends."""
 
@@ -249,8 +254,9 @@ async def search(
     column, descends = ORDERS[order]
     if after is not None:
         key = sa.tuple_(column, subscriptions.c.id)
-        moment = sa.cast(after[0], sa.DateTime(timezone=True))
-        last = sa.tuple_(moment, sa.cast(after[1], pg.UUID(as_uuid=False)))
+        last = sa.tuple_(
+            sa.literal(after[0], subscriptions.c.created_at.type), sa.literal(after[1], subscriptions.c.id.type)
+        )
         query = query.where(key < last if descends else key > last)
     direction = sa.desc if descends else sa.asc
     query = query.order_by(direction(column), direction(subscriptions.c.id)).limit(limit)
@@ -270,3 +276,30 @@ async def prices_by_id(tx: AsyncConnection, price_ids: set[UUID]) -> dict[UUID, 
     if not price_ids:
         return {}
     return {row.id: row for row in await tx.execute(sa.select(prices).where(prices.c.id.in_(price_ids)))}
+
+
+async def steps_of_invoice(tx: AsyncConnection, invoice_id: UUID, limit: int = 100) -> list[Step]:
+    """Return the steps that an invoice led to, and those that led to it."""
+    of_subscription = (
+        sa.select(period_invoices.c.subscription_id).where(period_invoices.c.invoice_id == invoice_id).scalar_subquery()
+    )
+    query = (
+        sa.select(subscription_events)
+        .where(
+            subscription_events.c.subscription_id == of_subscription,
+            sa.or_(
+                subscription_events.c.data["invoice_id"].astext == str(invoice_id),
+                subscription_events.c.version == 1,
+            ),
+        )
+        .order_by(subscription_events.c.version)
+        .limit(limit)
+    )
+    return [Step(**row._asdict()) for row in await tx.execute(query)]
+
+
+def order_key(subscription: Subscription, order: str) -> str:
+    """Return the value of a subscription in an order, as the cursor keeps it."""
+    if order != "period_end":
+        return subscription.created_at.isoformat()
+    return (subscription.period_end or subscription.created_at + relativedelta(years=1000)).isoformat()

@@ -1,0 +1,128 @@
+"""What the integration tests are told about: a small cinema, its customers, and the events that it hears."""
+
+import json
+from datetime import datetime, timedelta
+from typing import Any, cast
+from uuid import UUID
+
+import sqlalchemy as sa
+
+from copeck.contracts.envelope import Envelope
+from copeck.contracts.events import InvoiceEvent, InvoicePaid, InvoiceStatus
+from copeck.kernel.clock import ManualClock
+from copeck.kernel.ids import new_id
+from copeck.kernel.money import Money
+from subscriptions.domain.catalogue import Plan, Price, Product, Texts
+from subscriptions.domain.model import LatePolicy, Subscription
+from subscriptions.domain.periods import Period, PeriodUnit
+from subscriptions.handlers import invoices
+from subscriptions.handlers.context import Actor, Context, Work, in_transaction
+from subscriptions.handlers.subscriptions import Begun, begin, invoice_to_pay, locked
+from subscriptions.store import catalogue
+from subscriptions.store import subscriptions as store
+
+PRODUCT = "subscription"
+
+
+class World:
+    """A cinema with a clock that moves when told to."""
+
+    def __init__(self, context: Context, clock: ManualClock) -> None:
+        self.context = context
+        self.clock = clock
+        self.versions: dict[UUID, int] = {}
+
+    async def plan(
+        self,
+        code: str = "monthly",
+        *,
+        minor: int = 19900,
+        unit: PeriodUnit = PeriodUnit.MONTH,
+        trial_days: int = 0,
+        late_policy: LatePolicy = "refund",
+    ) -> Price:
+        """Put a plan on sale."""
+        now = self.clock.now()
+        async with self.context.database.transaction() as tx:
+            if await catalogue.find_product(tx, PRODUCT) is None:
+                product = Product(PRODUCT, Texts("Кино", "Cinema"), late_policy, 1, now)
+                await catalogue.insert_product(tx, product)
+            texts = Texts("Месяц кино", "A month of cinema")
+            plan = Plan(new_id(), code, PRODUCT, texts, texts, True, 1, now)
+            await catalogue.insert_plan(tx, plan)
+            price = Price(
+                new_id(), plan.id, Money(minor, "RUB"), Period(unit, 1), trial_days, now, now, "user:somebody"
+            )
+            await catalogue.insert_price(tx, price)
+        return price
+
+    async def subscribe(self, user: UUID, price: Price) -> Begun:
+        """Begin a subscription as its customer."""
+        begun = await in_transaction(self.context, Actor.user(user, "token"), lambda work: begin(work, user, price))
+        return cast(Begun, begun)
+
+    async def do(self, subscription_id: UUID, action: Any, *arguments: Any) -> Any:
+        """Run a handler on a locked subscription."""
+
+        async def run(work: Work) -> Any:
+            return await action(work, await locked(work, subscription_id, None), *arguments)
+
+        return await in_transaction(self.context, Actor.user(new_id(), "token"), run)
+
+    async def invoice(self, subscription_id: UUID) -> UUID:
+        """Ask for the invoice to pay now."""
+        return cast(UUID, await self.do(subscription_id, invoice_to_pay))
+
+    async def hear(
+        self, invoice_id: UUID, status: InvoiceStatus, *, kind: type[InvoiceEvent] = InvoicePaid, version: int = 0
+    ) -> Envelope:
+        """Let the state updater say that an invoice has a status now; returns the message, to be sent again."""
+        message = self.event(invoice_id, status, kind=kind, version=version)
+        await invoices.on_event(self.context, message)
+        return message
+
+    def event(
+        self, invoice_id: UUID, status: InvoiceStatus, *, kind: type[InvoiceEvent] = InvoicePaid, version: int = 0
+    ) -> Envelope:
+        """Build what the state updater would say."""
+        version = version or self.versions.get(invoice_id, 1) + 1
+        self.versions[invoice_id] = max(version, self.versions.get(invoice_id, 0))
+        data = kind(
+            invoice_id=invoice_id,
+            version=version,
+            status=status,
+            kind="subscription",
+            product=PRODUCT,
+            account=f"customer:{new_id()}",
+            amount_minor=19900,
+            currency="RUB",
+            expires_at=self.clock.now() + timedelta(hours=1),
+        )
+        return Envelope.new(data, source="state-updater", clock=self.clock)
+
+    async def subscription(self, subscription_id: UUID) -> Subscription:
+        """Return a subscription as it is stored."""
+        async with self.context.database.reading() as tx:
+            found = await store.find(tx, subscription_id)
+        assert found is not None
+        return found
+
+    async def rows(self, query: str, **values: object) -> list[dict[str, Any]]:
+        """Read anything."""
+        async with self.context.database.reading() as tx:
+            return [dict(row._mapping) for row in await tx.execute(sa.text(query), values)]
+
+    async def access(self, subscription_id: UUID) -> list[tuple[datetime, datetime]]:
+        """Return the entitlements that are worth something."""
+        found = await self.rows(
+            "SELECT starts_at, ends_at FROM subscriptions.entitlements WHERE subscription_id = :id "
+            "AND ends_at > starts_at ORDER BY starts_at",
+            id=subscription_id,
+        )
+        return [(row["starts_at"], row["ends_at"]) for row in found]
+
+    async def sent(self, *types: str) -> list[tuple[str, dict[str, Any]]]:
+        """Return what waits in the outbox, as (type, data), in order."""
+        found = await self.rows("SELECT headers, body FROM subscriptions.outbox ORDER BY id")
+        messages = [(row["headers"]["cloudEvents:type"], json.loads(bytes(row["body"]))) for row in found]
+        return [(name, data) for name, data in messages if not types or name in types]
