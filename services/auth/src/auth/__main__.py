@@ -1,0 +1,5 @@
+"""`python -m auth`."""
+
+from auth.main import main
+
+main()

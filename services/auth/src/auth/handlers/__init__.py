@@ -1,0 +1,1 @@
+"""What the edges call: one request, one transaction."""
