@@ -1,0 +1,1 @@
+"""Payments gateway: what is said to payment providers and what they say back."""

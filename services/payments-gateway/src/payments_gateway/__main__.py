@@ -1,0 +1,5 @@
+"""`python -m payments_gateway`."""
+
+from payments_gateway.main import main
+
+main()

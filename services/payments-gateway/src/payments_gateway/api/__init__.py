@@ -1,0 +1,1 @@
+"""HTTP edges: `pay` for payers, `paid` for providers."""

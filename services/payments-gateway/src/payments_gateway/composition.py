@@ -1,0 +1,18 @@
+"""How the gateway's parts are put together, for the server, the worker and the tests alike."""
+
+from copeck.storage.engine import Database
+from payments_gateway.domain.routing import Shops
+from payments_gateway.handlers.context import Context
+from payments_gateway.providers.registry import PROVIDERS
+from payments_gateway.settings import GatewaySettings
+
+
+def make_context(settings: GatewaySettings, pool_size: int | None = None) -> Context:
+    """Build the context from settings; refuses shops of providers that are not in the registry."""
+    unknown = sorted({item.provider for item in settings.shops} - set(PROVIDERS))
+    if unknown:
+        raise ValueError(f"COPECK_SHOPS names providers that do not exist: {', '.join(unknown)}")
+    database = Database(
+        settings.database_url, pool_size=pool_size or settings.database_pool_size, application="gateway"
+    )
+    return Context(settings=settings, database=database, shops=Shops(settings.shop_list()), providers=PROVIDERS)

@@ -1,0 +1,41 @@
+"""What every handler works with; built once in `main.py`."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from uuid import UUID
+
+from copeck.kernel.clock import Clock, SystemClock
+from copeck.messaging.inbox import Inbox
+from copeck.messaging.outbox import Outbox
+from copeck.storage.engine import Database
+from copeck.storage.idempotency import Idempotency
+from payments_gateway import tables
+from payments_gateway.domain.provider import Provider
+from payments_gateway.domain.routing import Shops
+from payments_gateway.settings import GatewaySettings
+
+SOURCE = "gateway"
+
+
+def _nothing() -> None:
+    """Wake nobody: the relay of another process polls."""
+
+
+def _no_tasks(_operations: list[UUID]) -> None:
+    """Send no task: the janitor finds the rows."""
+
+
+@dataclass(slots=True)
+class Context:
+    """The gateway's parts: database, shops and providers, clock, bus."""
+
+    settings: GatewaySettings
+    database: Database
+    shops: Shops
+    providers: Mapping[str, Provider]
+    clock: Clock = field(default_factory=SystemClock)
+    outbox: Outbox = field(default_factory=lambda: Outbox(tables.outbox))
+    inbox: Inbox = field(default_factory=lambda: Inbox(tables.inbox))
+    idempotency: Idempotency = field(default_factory=lambda: Idempotency(tables.idempotency))
+    poke_relay: Callable[[], None] = _nothing
+    enqueue: Callable[[list[UUID]], None] = _no_tasks

@@ -1,0 +1,26 @@
+"""What the gateway counts besides what every service counts."""
+
+from copeck.observability.metrics import LATENCY_BUCKETS, Counter, Gauge, Histogram
+
+CALLBACKS = Counter(
+    "copeck_gateway_callbacks_total", "Callbacks by what was made of them.", ["provider", "shop", "kind", "verdict"]
+)
+CALLBACK_SECONDS = Histogram(
+    "copeck_gateway_callback_seconds", "From a whole callback to its answer.", ["kind"], buckets=LATENCY_BUCKETS
+)
+CHECKS = Counter("copeck_gateway_checks_total", "Answers to providers that ask before they charge.", ["answer"])
+AMOUNT_MISMATCHES = Counter(
+    "copeck_gateway_amount_mismatches_total", "Payments whose amount differs from their invoice's.", ["shop"]
+)
+OPERATIONS = Counter(
+    "copeck_gateway_operations_total", "Tries of provider operations, by where they ended.", ["kind", "status"]
+)
+OPERATIONS_ALARM = Counter(
+    "copeck_gateway_operations_alarm_total",
+    "Tries of operations that are still open after many: somebody should look.",
+    ["kind"],
+)
+PROVIDER_SECONDS = Histogram(
+    "copeck_gateway_provider_seconds", "Calls to providers.", ["provider", "path", "outcome"], buckets=LATENCY_BUCKETS
+)
+DUE = Gauge("copeck_gateway_janitor_taken", "Rows that the last run of the janitor took up.", ["what"])

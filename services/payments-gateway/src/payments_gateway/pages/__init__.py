@@ -1,0 +1,91 @@
+"""The pay page: what is paid, the provider's widget, and what came of it."""
+
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+from uuid import UUID
+
+from fastapi import APIRouter, Depends, Request
+from fastapi.responses import HTMLResponse
+
+from copeck.kernel.errors import NotFoundError
+from copeck.web.csp import ContentPolicy
+from copeck.web.limits import rate_limit
+from copeck.web.pages import Pages
+from payments_gateway.domain.provider import Shop, to_uuid
+from payments_gateway.handlers import pay
+from payments_gateway.handlers.context import Context
+from payments_gateway.pages.texts import TEXTS
+
+PREFIX = "/payments/api/v1"
+router = APIRouter(dependencies=[Depends(rate_limit("pay-page", "240/minute"))])
+pages = Pages(Path(__file__).parent, prefix=PREFIX, texts=TEXTS)
+
+# What the page shows first, by the invoice's status; the script goes on from there.
+STATES: dict[str, str] = {
+    "issued": "payable",
+    "pending": "payable",
+    "authorized": "held",
+    "paid": "paid",
+    "partially_refunded": "refunded_part",
+    "refunded": "refunded",
+    "canceled": "canceled",
+    "expired": "expired",
+    "voided": "canceled",
+    "disputed": "paid",
+    "charged_back": "refunded",
+}
+
+
+@router.get("/pay/{invoice_id}", response_class=HTMLResponse)
+async def pay_page(request: Request, invoice_id: str) -> HTMLResponse:
+    """Show the page on which an invoice is paid. Whoever has its id may pay it."""
+    context: Context = request.app.state.context
+    identifier = to_uuid(invoice_id)
+    try:
+        if identifier is None:
+            raise NotFoundError
+        seen = await pay.see(context, identifier)
+    except NotFoundError:
+        return _not_found(request)
+    shop = pay.shop_of(context, seen.invoice)
+    return pages.render(request, "pay.html", _values(request, identifier, seen), policy=policy_of(shop))
+
+
+def policy_of(shop: Shop) -> ContentPolicy:
+    """Let the page load the widget of its shop, and nothing else that is not ours."""
+    parts = urlsplit(shop.widget_url)
+    origin = f"{parts.scheme}://{parts.netloc}"
+    # A widget brings its own styles along; scripts stay limited to its origin.
+    return ContentPolicy(
+        script=(origin,), style=(origin, "'unsafe-inline'"), frame=(origin,), connect=(origin,), img=(origin,)
+    )
+
+
+def _values(request: Request, invoice_id: UUID, seen: pay.Seen) -> dict[str, Any]:
+    texts = pages.texts(request)
+    failure = None
+    if seen.failure and seen.payable:
+        failure = texts(
+            f"failure_{seen.failure[0]}" if texts.known(f"failure_{seen.failure[0]}") else "failure_declined"
+        )
+    return {
+        "invoice": seen.invoice,
+        "state": STATES.get(seen.status, "unknown"),
+        "failure": failure,
+        "script_data": {
+            "invoiceId": str(invoice_id),
+            "api": PREFIX,
+            "language": texts.language,
+            "states": STATES,
+            "texts": {
+                name: text for name, text in texts.as_dict().items() if name.startswith(("state_", "failure_", "js_"))
+            },
+        },
+    }
+
+
+def _not_found(request: Request) -> HTMLResponse:
+    texts = pages.texts(request)
+    values = {"heading": texts("unknown_title"), "text": texts("unknown_text"), "trace_id": None}
+    return pages.render(request, "message.html", values, status=404)

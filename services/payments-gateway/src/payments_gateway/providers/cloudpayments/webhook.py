@@ -1,0 +1,129 @@
+"""Authenticity and reading of CloudPayments' notifications.
+
+Two headers sign every notification with HMAC-SHA256 under the shop's API secret: `Content-HMAC` over the body as it
+was sent, `X-Content-HMAC` over the URL-decoded body. A GET notification signs its query string. Both are required:
+a body that satisfies one only was changed on its way.
+"""
+
+import base64
+import hashlib
+import hmac
+import json
+import re
+from decimal import Decimal
+from functools import lru_cache
+from typing import Any
+from urllib.parse import parse_qsl, unquote_to_bytes
+
+from cryptography.fernet import Fernet
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+
+from payments_gateway.domain.provider import RawCallback, UnreadableCallback
+
+FIELDS_MAX = 200
+SEALED = b"[sealed]"
+_TOKEN = re.compile(rb'(?P<before>(?:^|&)Token=|"Token"\s*:\s*")(?P<token>[^&"]+)')
+_SEAL_INFO = b"copeck callback seal v1"
+
+
+def signature(secret: str, message: bytes) -> str:
+    """Return base64 of HMAC-SHA256, as CloudPayments writes it."""
+    return base64.b64encode(hmac.new(secret.encode(), message, hashlib.sha256).digest()).decode()
+
+
+def decoded(body: bytes) -> bytes:
+    """URL-decode bytes: '+' is a space, %XX is a byte."""
+    return unquote_to_bytes(body.replace(b"+", b" "))
+
+
+def verify(secret: str, callback: RawCallback) -> bool:
+    """Compare both signatures in constant time; a missing header or an empty secret is a refusal."""
+    raw = callback.headers.get("content-hmac", "")
+    plain = callback.headers.get("x-content-hmac", "")
+    if not secret or not raw or not plain:
+        return False
+    plain_message = callback.body if _is_json(callback) else decoded(callback.body)
+    raw_fits = hmac.compare_digest(signature(secret, callback.body).encode(), raw.encode("utf-8", "replace"))
+    plain_fits = hmac.compare_digest(signature(secret, plain_message).encode(), plain.encode("utf-8", "replace"))
+    return raw_fits and plain_fits
+
+
+def fields(callback: RawCallback) -> dict[str, Any]:
+    """Parse a form or a JSON body into a flat dictionary; amounts stay exact."""
+    return _json_fields(callback.body) if _is_json(callback) else _form_fields(callback)
+
+
+def seal(secret: str, body: bytes) -> tuple[bytes, bytes | None]:
+    """Replace a saved card's token by a mark, and encrypt it under a key derived from the shop's secret (I-14).
+
+    The original bytes can be rebuilt, and the signature proved again, by whoever holds the secret.
+    """
+    tokens: list[bytes] = []
+
+    def take(match: re.Match[bytes]) -> bytes:
+        tokens.append(match["token"])
+        return match["before"] + SEALED
+
+    clean = _TOKEN.sub(take, body)
+    if not tokens:
+        return body, None
+    return clean, _fernet(secret).encrypt(b"\n".join(tokens))
+
+
+def unseal(secret: str, body: bytes, sealed: bytes | None) -> bytes:
+    """Rebuild the bytes that were received."""
+    if sealed is None:
+        return body
+    for token in _fernet(secret).decrypt(sealed).split(b"\n"):
+        body = body.replace(SEALED, token, 1)
+    return body
+
+
+@lru_cache(maxsize=64)
+def _fernet(secret: str) -> Fernet:
+    key = HKDF(algorithm=hashes.SHA256(), length=32, salt=None, info=_SEAL_INFO).derive(secret.encode())
+    return Fernet(base64.urlsafe_b64encode(key))
+
+
+def _is_json(callback: RawCallback) -> bool:
+    return callback.method != "GET" and callback.content_type.partition(";")[0].strip().lower() == "application/json"
+
+
+def _form_fields(callback: RawCallback) -> dict[str, Any]:
+    try:
+        text = callback.body.decode(_charset(callback))
+        pairs = parse_qsl(
+            text, keep_blank_values=True, encoding=_charset(callback), errors="strict", max_num_fields=FIELDS_MAX
+        )
+    except (UnicodeError, ValueError) as error:
+        raise UnreadableCallback(f"the form cannot be decoded: {type(error).__name__}") from error
+    found: dict[str, Any] = {}
+    for name, value in pairs:
+        if name in found:
+            raise UnreadableCallback(f"the field {name[:40]!r} appears twice")
+        found[name] = value
+    return found
+
+
+def _json_fields(body: bytes) -> dict[str, Any]:
+    try:
+        document = json.loads(body, parse_float=Decimal, object_pairs_hook=_once)
+    except (ValueError, RecursionError) as error:
+        raise UnreadableCallback(f"the body is not JSON: {type(error).__name__}") from error
+    if not isinstance(document, dict) or len(document) > FIELDS_MAX:
+        raise UnreadableCallback("the body is not a JSON object of a sensible size")
+    return document
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError("a field appears twice")
+    return found
+
+
+def _charset(callback: RawCallback) -> str:
+    match = re.search(r"charset=\"?([\w-]+)", callback.content_type, re.IGNORECASE)
+    named = match[1].lower() if match else "utf-8"
+    return "cp1251" if named in {"windows-1251", "cp1251"} else "utf-8"

@@ -1,0 +1,8 @@
+"""The only place that lists providers: one line each."""
+
+from payments_gateway.domain.provider import Provider
+from payments_gateway.providers.cloudpayments import CloudPayments
+
+PROVIDERS: dict[str, Provider] = {
+    "cloudpayments": CloudPayments(),
+}

@@ -1,0 +1,62 @@
+"""What the gateway is told: its shops, and the limits of what it does."""
+
+from typing import ClassVar
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr
+
+from copeck.kernel.settings import Settings
+from payments_gateway.domain.provider import Shop
+
+CLOUDPAYMENTS_API_URL = "https://api.cloudpayments.ru"
+CLOUDPAYMENTS_WIDGET_URL = "https://widget.cloudpayments.ru/bundles/cloudpayments.js"
+
+
+class ShopSettings(BaseModel):
+    """One contract with one provider, as it stands in COPECK_SHOPS. `products` limits what it may sell; empty: all."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    provider: str = Field(pattern="^[a-z0-9_]{1,32}$")
+    shop: str = Field(pattern="^[a-z0-9_-]{1,64}$")
+    public_id: str = Field(min_length=1, max_length=128)
+    api_secret: SecretStr = Field(min_length=1)
+    products: tuple[str, ...] = ()
+    api_url: str = ""
+    widget_url: str = ""
+
+
+class GatewaySettings(Settings):
+    """Settings of the service, read from `COPECK_…`."""
+
+    service: ClassVar[str] = "gateway"
+
+    shops: tuple[ShopSettings, ...] = ()
+    cloudpayments_api_url: str = CLOUDPAYMENTS_API_URL
+    cloudpayments_widget_url: str = CLOUDPAYMENTS_WIDGET_URL
+    callback_body_bytes_max: int = 64 * 1024
+    callbacks_kept_days: int = Field(default=400, ge=7)
+    attempt_asked_after_s: int = Field(default=60, ge=1)
+    operation_retry_base_s: float = Field(default=2.0, gt=0)
+    operation_retry_cap_s: float = Field(default=600.0, gt=0)
+    operation_settles_after_s: int = Field(default=360, ge=0)
+    attempt_abandoned_after_s: int = Field(default=3600, ge=1)
+    reconcile_window_s: int = Field(default=900, ge=60)
+    reconcile_lag_s: int = Field(default=60, ge=0)
+    worker_concurrency: int = Field(default=2, ge=1, le=30)
+
+    def shop_list(self) -> list[tuple[Shop, tuple[str, ...]]]:
+        """Return the shops with the addresses of their provider filled in, and the products that each may sell."""
+        return [
+            (
+                Shop(
+                    provider=item.provider,
+                    shop=item.shop,
+                    public_id=item.public_id,
+                    api_secret=item.api_secret.get_secret_value(),
+                    api_url=item.api_url or self.cloudpayments_api_url,
+                    widget_url=item.widget_url or self.cloudpayments_widget_url,
+                ),
+                item.products,
+            )
+            for item in self.shops
+        ]
