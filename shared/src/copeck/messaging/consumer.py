@@ -12,6 +12,7 @@ import logging
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Protocol
 
 import aio_pika
@@ -132,7 +133,7 @@ class Consumer:
                 underlay.on_consumer_cancel_callbacks.add(lambda _frame: session.lost.set())
                 channel.close_callbacks.add(lambda *_: session.lost.set())
                 queue = await channel.get_queue(self.queue, ensure=False)
-                tag = await queue.consume(lambda message: self._take(message, session), no_ack=False)
+                tag = await queue.consume(partial(self._take, session=session), no_ack=False)
             self._set_connected(True)
             await self._until(session.lost)
             if not session.lost.is_set():

@@ -43,7 +43,7 @@ def get_logger(name: str | None = None) -> structlog.stdlib.BoundLogger:
 def configure_logging(
     service: str,
     level: str = "INFO",
-    format: Literal["ecs", "console"] = "ecs",  # noqa: A002 - the name is part of the contract between the parts
+    format: Literal["ecs", "console"] = "ecs",
     stream: TextIO | None = None,
 ) -> None:
     """Set up all logging of a process; may be called again."""

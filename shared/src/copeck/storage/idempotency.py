@@ -20,7 +20,7 @@ class StoredAnswer:
     body: Any
 
 
-class KeyReused(DomainError):  # noqa: N818 - the name is part of the contract between the parts
+class KeyReused(DomainError):
     """The key was used before with another request."""
 
     type: ClassVar[str] = "idempotency-key-reused"
@@ -28,7 +28,7 @@ class KeyReused(DomainError):  # noqa: N818 - the name is part of the contract b
     status: ClassVar[int] = 422
 
 
-class KeyUnfinished(DomainError):  # noqa: N818
+class KeyUnfinished(DomainError):
     """A request under the key was begun and its answer is not known; the effect may have happened."""
 
     type: ClassVar[str] = "idempotency-key-unfinished"

@@ -4,18 +4,22 @@ import asyncio
 import inspect
 import time
 from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from typing import TypeVar, overload
 
 T = TypeVar("T")
 _FIRST_S = 0.005
 _CAP_S = 0.1
 
 
-async def eventually(
-    check: Callable[[], T | Awaitable[T]],
-    timeout_s: float = 10.0,
-    message: str = "",
-) -> T:
+@overload
+async def eventually(check: Callable[[], Awaitable[T]], timeout_s: float = ..., message: str = ...) -> T: ...
+
+
+@overload
+async def eventually(check: Callable[[], T], timeout_s: float = ..., message: str = ...) -> T: ...
+
+
+async def eventually(check: Callable[[], object], timeout_s: float = 10.0, message: str = "") -> object:
     """Call `check` until it returns something true, and return that; a check may also assert.
 
     At the deadline the last assertion is raised, or a failure that says what was waited for.
@@ -26,7 +30,7 @@ async def eventually(
     while True:
         try:
             outcome = check()
-            value: T = await outcome if inspect.isawaitable(outcome) else outcome
+            value: object = await outcome if inspect.isawaitable(outcome) else outcome
             failure = None
             if value:
                 return value
@@ -63,7 +67,7 @@ def eventually_sync(check: Callable[[], T], timeout_s: float = 10.0, message: st
         pause = min(pause * 1.5, _CAP_S)
 
 
-async def never(check: Callable[[], T | Awaitable[T]], for_s: float = 0.5, message: str = "") -> None:
+async def never(check: Callable[[], object], for_s: float = 0.5, message: str = "") -> None:
     """Fail as soon as `check` returns something true within a while; for what must not happen."""
     deadline = time.monotonic() + for_s
     while time.monotonic() < deadline:
