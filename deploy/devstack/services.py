@@ -29,6 +29,7 @@ class Wiring:
     emulator_dir: str
     shop_public_id: str = field(default_factory=lambda: f"test_api_{secrets.token_hex(12)}")
     shop_secret: str = field(default_factory=lambda: secrets.token_hex(16))
+    signing_secret: str = field(default_factory=lambda: secrets.token_urlsafe(32))
     extra: Mapping[str, str] = field(default_factory=dict)
 
     def url(self, name: str) -> str:
@@ -60,6 +61,13 @@ def _gateway(wiring: Wiring) -> Mapping[str, str]:
     }
 
 
+def _auth(wiring: Wiring) -> Mapping[str, str]:
+    return {
+        "COPECK_SIGNING_SECRET": wiring.signing_secret,
+        "COPECK_ALLOWED_ORIGINS": json.dumps([f"http://{HOST}:{wiring.ports['admin']}"]),
+    }
+
+
 def _emulator(wiring: Wiring) -> Mapping[str, str]:
     shop = {
         "name": SHOP,
@@ -78,7 +86,7 @@ def _emulator(wiring: Wiring) -> Mapping[str, str]:
 
 SERVICES: tuple[Service, ...] = (
     Service("cloudpayments", ("sandbox.providers.cloudpayments", "serve"), health_path="/healthz", settings=_emulator),
-    Service("auth", ("auth", "serve"), role="auth", broker_user="auth"),
+    Service("auth", ("auth", "serve"), role="auth", broker_user="auth", settings=_auth),
     Service("subscriptions", ("subscriptions", "serve"), role="subscriptions", broker_user="subscriptions"),
     Service(
         "billing-state-updater",
@@ -135,6 +143,8 @@ def environment(service: Service, wiring: Wiring, port: int) -> dict[str, str]:
         "COPECK_PUBLIC_URL": wiring.public_url,
         "COPECK_JWKS_URL": f"{wiring.url('auth')}/auth/api/v1/.well-known/jwks.json",
         "COPECK_LOG_LEVEL": "INFO",
+        # As for nginx: everything comes from one address here.
+        "COPECK_RATE_LIMIT_FACTOR": "1000",
         "PYTHONUNBUFFERED": "1",
     }
     if not service.http:
