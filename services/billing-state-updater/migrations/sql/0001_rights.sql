@@ -20,3 +20,4 @@ GRANT UPDATE (seq) ON state.outbox_cursors TO state_updater;
 GRANT UPDATE (resolved_at, resolution) ON state.quarantine TO state_updater;
 
 GRANT SELECT ON ALL TABLES IN SCHEMA state_api TO state_updater, subscriptions, gateway, devices, reminders, operator;
+REVOKE INSERT ON state.alembic_version FROM state_updater;

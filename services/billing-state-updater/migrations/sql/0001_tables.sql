@@ -226,7 +226,7 @@ CREATE TABLE state.outbox (
     traceparent text,
     body text NOT NULL,
     at timestamptz NOT NULL,
-    PRIMARY KEY (day, shard, seq)
+    PRIMARY KEY (shard, seq, day)
 ) PARTITION BY RANGE (day);
 
 CREATE TABLE state.outbox_cursors (

@@ -18,8 +18,9 @@ _SQL = Path(__file__).resolve().parents[1] / "sql"
 
 def upgrade() -> None:
     """Run the scripts in order: tables, then views, then rights."""
-    for name in ("0001_tables.sql", "0001_views.sql", "0001_rights.sql"):
-        op.get_bind().exec_driver_sql((_SQL / name).read_text(encoding="utf-8"))
+    with op.get_bind().connection.cursor() as cursor:
+        for name in ("0001_tables.sql", "0001_views.sql", "0001_rights.sql"):
+            cursor.execute((_SQL / name).read_text(encoding="utf-8"))
 
 
 def downgrade() -> None:

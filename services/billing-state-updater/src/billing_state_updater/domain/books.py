@@ -115,7 +115,9 @@ def refund_reversed(source: str, amount: int, commission: int, currency: str) ->
     )
 
 
-def taken_back(source: str, target: str, amount: int, currency: str, kind: str, balance: Balance) -> tuple[Transfer, ...]:
+def taken_back(
+    source: str, target: str, amount: int, currency: str, kind: str, balance: Balance
+) -> tuple[Transfer, ...]:
     """Return the transfers of money that others took: from the source, and from losses what a wallet lacks."""
     if amount == 0 or family(source) == "receivable":
         return ()

@@ -11,4 +11,6 @@ def derived_id(cause: UUID, purpose: str) -> UUID:
     """Return a UUIDv7 with the moment of its cause and bits hashed from cause and purpose."""
     digest = int.from_bytes(blake2b(cause.bytes + purpose.encode(), digest_size=10).digest())
     stamp = cause.int >> _STAMP_SHIFT
-    return UUID(int=(stamp << 80) | (0x7 << 76) | (((digest >> 62) & 0xFFF) << 64) | (0b10 << 62) | digest & _RANDOM_MASK)
+    return UUID(
+        int=(stamp << 80) | (0x7 << 76) | (((digest >> 62) & 0xFFF) << 64) | (0b10 << 62) | digest & _RANDOM_MASK
+    )

@@ -64,7 +64,9 @@ def _go(payout: Payout, step: Step, balance: books.Balance) -> Outcome:
     transfers = _debit(payout)
     if _short(payout, balance):
         # The step is announced only as the failure that follows: nobody may begin to execute it.
-        failed = Step("funds_lacking", {"last_error": "insufficient_funds", "attempt": payout.attempt}, events.PayoutFailed)
+        failed = Step(
+            "funds_lacking", {"last_error": "insufficient_funds", "attempt": payout.attempt}, events.PayoutFailed
+        )
         return Applied((Step(step.event, step.changes), failed))
     return Applied((step,), transfers)
 

@@ -47,5 +47,3 @@ def settle(command: commands.SettlementReport, booked: bool) -> Outcome:
     if command.fee_minor:
         transfers.append(Transfer(books.ACQUIRING, provider, command.fee_minor, command.currency, "acquiring_fee"))
     return Applied((), tuple(transfers))
-
-

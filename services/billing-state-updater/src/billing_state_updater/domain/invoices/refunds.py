@@ -142,9 +142,7 @@ def report(invoice: Invoice, command: commands.RefundReport, cause: UUID, balanc
         if refund.origin != "late_payment":
             note["refunding_minor"] = invoice.refunding_minor - refund.amount_minor
             note["commission_returned_minor"] = invoice.commission_returned_minor - refund.commission_minor
-        transfers = books.refund_reversed(
-            refund.source, refund.amount_minor, refund.commission_minor, refund.currency
-        )
+        transfers = books.refund_reversed(refund.source, refund.amount_minor, refund.commission_minor, refund.currency)
         return Applied((Step("refund_noted", note),), transfers, (), (told,), announced)
     return Applied((Step("refund_noted", note),), (), (), (told,), announced)
 
@@ -177,9 +175,7 @@ def _find(invoice: Invoice, command: commands.RefundReport) -> Refund | None:
     return None
 
 
-def _made_elsewhere(
-    invoice: Invoice, command: commands.RefundReport, cause: UUID, balance: books.Balance
-) -> Outcome:
+def _made_elsewhere(invoice: Invoice, command: commands.RefundReport, cause: UUID, balance: books.Balance) -> Outcome:
     if command.status != "succeeded":
         return Poison("the refund is not known")
     if invoice.status not in _REFUNDABLE or command.payment_transaction not in ("", invoice.transaction):

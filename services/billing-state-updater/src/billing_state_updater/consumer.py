@@ -1,0 +1,295 @@
+"""The edge: takes deliveries off the leased shards' queues, feeds them to the handler in batches, acks after commit."""
+
+import asyncio
+import random
+import time
+from collections import deque
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import aiormq
+import psycopg
+from aiormq.channel import Channel
+from aiormq.connection import Connection as BrokerConnection
+from copeck.contracts.registry import shard_queue
+from copeck.observability.logs import get_logger
+
+from billing_state_updater import handlers, metrics
+from billing_state_updater.decoding import decode
+from billing_state_updater.handlers import Batch, FencedError
+from billing_state_updater.outbox import Outbox
+from billing_state_updater.store import shards as shard_store
+from billing_state_updater.transport import connect, open_channel
+from billing_state_updater.world import Delivery, Incoming, Quarantined
+
+log = get_logger(__name__)
+
+Connect = Callable[[], Awaitable[handlers.Connection]]
+BACKOFF_S_MAX = 5.0
+# The batch again, whatever it holds: the server, the network or a lock was at fault, or a right or a table is missing,
+# which an operator mends. Only an error of the data splits a batch (design, 8).
+_TRANSIENT_CLASSES = ("08", "25", "40", "42", "53", "55", "57", "58", "F0", "XX")
+BROKER_ERRORS = (OSError, asyncio.TimeoutError, aiormq.exceptions.AMQPError, RuntimeError)
+
+
+@dataclass(slots=True)
+class Shard:
+    """One leased shard: its fencing epoch, its channel, and what was delivered and not yet taken."""
+
+    number: int
+    epoch: int
+    channel: Channel | None = None
+    waiting: deque[Delivery] = field(default_factory=deque)
+    lost: bool = False
+
+
+def is_transient(error: BaseException) -> bool:
+    """Tell whether the same batch may succeed later without a change."""
+    if isinstance(error, psycopg.errors.UniqueViolation):
+        # Two shards credited a new account at the same time; the second attempt finds it there.
+        return error.diag.constraint_name == "accounts_pkey"
+    if isinstance(error, psycopg.Error):
+        state = error.sqlstate
+        return state is None or state[:2] in _TRANSIENT_CLASSES
+    return isinstance(error, OSError | TimeoutError)
+
+
+class Lane:
+    """Some of the process's shards on one database connection. While one lane commits, another decides."""
+
+    def __init__(self, name: str, connect_database: Connect, outbox: Outbox, batch_max: int) -> None:
+        self.name = name
+        self.shards: dict[int, Shard] = {}
+        self.ready = asyncio.Event()
+        self.stopping = False
+        self._connect = connect_database
+        self._outbox = outbox
+        self._batch_max = batch_max
+        self._connection: handlers.Connection | None = None
+        self._busy = False
+
+    @property
+    def idle(self) -> bool:
+        """Tell whether nothing is in memory and nothing in flight."""
+        return not self._busy and not any(shard.waiting for shard in self.shards.values())
+
+    async def run(self) -> None:
+        """Take whatever waits, up to a batch, apply it, ack it; never returns but by cancellation."""
+        while True:
+            await self.ready.wait()
+            self.ready.clear()
+            while taken := self._take():
+                self._busy = True
+                try:
+                    await self._work(taken)
+                finally:
+                    self._busy = False
+
+    def _take(self) -> list[tuple[Shard, list[Delivery]]]:
+        """Take an even share from each shard that has something waiting."""
+        full = [shard for shard in self.shards.values() if shard.waiting and not shard.lost]
+        taken = []
+        for shard in full:
+            share = max(1, self._batch_max // len(full))
+            waiting = shard.waiting
+            taken.append((shard, [waiting.popleft() for _ in range(min(share, len(waiting)))]))
+        return taken
+
+    async def _work(self, taken: list[tuple[Shard, list[Delivery]]]) -> None:
+        now_s = time.time()
+        items = [decode(delivery, now_s) for _, deliveries in taken for delivery in deliveries]
+        shards = {shard.number: shard for shard, _ in taken}
+        await self._apply(items, shards)
+        for shard, deliveries in taken:
+            if not shard.lost:
+                await self._ack(shard, deliveries[-1].tag)
+
+    async def _ack(self, shard: Shard, tag: int) -> None:
+        channel = shard.channel
+        if channel is None or channel.is_closed:
+            return
+        try:
+            await channel.basic_ack(tag, multiple=True, wait=False)
+        except BROKER_ERRORS:
+            # The broker delivers these again, and the inbox knows them.
+            log.info("an ack did not reach the broker", shard=shard.number)
+
+    async def _apply(self, items: list[Incoming | Quarantined], shards: dict[int, Shard]) -> None:
+        """Apply items as one transaction; split them only for an error of the data."""
+        attempt = 0
+        while items := [item for item in items if not shards[_shard_of(item)].lost]:
+            attempt += 1
+            try:
+                await self._transact(items, shards)
+                return
+            except FencedError as error:
+                metrics.fenced.inc(len(error.shards))
+                log.warning("shards were taken over by another owner", shards=sorted(error.shards))
+                for number in error.shards & set(shards):
+                    shards[number].lost = True
+            except asyncio.CancelledError:
+                raise
+            except Exception as error:
+                if is_transient(error):
+                    await self._back_off(attempt, error)
+                    continue
+                if len(items) > 1:
+                    metrics.batch_retries.labels("split").inc()
+                    middle = len(items) // 2
+                    await self._apply(items[:middle], shards)
+                    await self._apply(items[middle:], shards)
+                    return
+                items = [self._culprit(items[0], error)]
+
+    def _culprit(self, item: Incoming | Quarantined, error: Exception) -> Quarantined:
+        reason = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"[:400]
+        log.error("a message is set aside", reason=reason, message_id=_delivery(item).message_id)
+        if isinstance(item, Quarantined):
+            # Even setting it aside fails: without its content it still leaves a trace.
+            bare = Delivery(item.delivery.shard, item.delivery.tag, item.delivery.message_id, "", {}, b"")
+            return Quarantined(bare, reason)
+        return Quarantined(_delivery(item), reason)
+
+    async def _back_off(self, attempt: int, error: Exception) -> None:
+        metrics.batch_retries.labels("transient").inc()
+        pause_s = min(BACKOFF_S_MAX, 0.05 * 2 ** min(attempt, 10)) * random.uniform(0.5, 1)
+        log.warning("a batch is tried again", attempt=attempt, pause_s=round(pause_s, 3), reason=str(error)[:300])
+        await asyncio.sleep(pause_s)
+
+    async def _transact(self, items: list[Incoming | Quarantined], shards: dict[int, Shard]) -> None:
+        if self._connection is None or self._connection.closed:
+            self._connection = await self._connect()
+            await self._recheck()
+        numbers = {_shard_of(item) for item in items}
+        batch = Batch(
+            incoming=[item for item in items if isinstance(item, Incoming)],
+            unreadable=[item for item in items if isinstance(item, Quarantined)],
+            epochs={number: shards[number].epoch for number in numbers},
+            next_seq={number: self._outbox.next_seq(number) for number in numbers},
+            published=self._outbox.to_save(numbers),
+        )
+        began = time.monotonic()
+        try:
+            committed = await handlers.handle(self._connection, batch)
+        except (psycopg.OperationalError, OSError):
+            # The commit may have gone through or not: positions are read from the table before the next try.
+            await self._close()
+            raise
+        metrics.batch_seconds.observe(time.monotonic() - began)
+        metrics.batches.inc()
+        metrics.batch_size.observe(len(items))
+        for outcome, count in committed.counts.items():
+            if count:
+                metrics.commands.labels(outcome).inc(count)
+        for message in committed.quarantined:
+            metrics.quarantined.inc()
+            log.error("a message is in quarantine", reason=message.reason, message_id=message.delivery.message_id)
+        self._outbox.saved(dict(batch.published))
+        self._outbox.committed(committed.outgoing)
+
+    async def _recheck(self) -> None:
+        assert self._connection is not None
+        places = await shard_store.positions(self._connection, self.shards)
+        for number, (_, written) in places.items():
+            self._outbox.recheck(number, written)
+
+    async def _close(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None and not connection.closed:
+            await connection.close()
+
+
+def _delivery(item: Incoming | Quarantined) -> Delivery:
+    assert item.delivery is not None
+    return item.delivery
+
+
+def _shard_of(item: Incoming | Quarantined) -> int:
+    return item.delivery.shard if isinstance(item, Quarantined) else item.shard
+
+
+class ShardConsumer:
+    """Subscriptions to the queues of the leased shards, one channel each."""
+
+    def __init__(self, url: str, lanes: list[Lane], prefetch: int) -> None:
+        self._url = url
+        self._lanes = lanes
+        self._prefetch = prefetch
+        self._connection: BrokerConnection | None = None
+
+    @property
+    def owned(self) -> dict[int, Shard]:
+        """Return every shard of every lane."""
+        return {number: shard for lane in self._lanes for number, shard in lane.shards.items()}
+
+    def lane_of(self, number: int) -> Lane:
+        """Return the lane that works on a shard."""
+        return self._lanes[number % len(self._lanes)]
+
+    async def take(self, number: int, epoch: int) -> None:
+        """Subscribe to a shard that was just leased."""
+        self.lane_of(number).shards[number] = Shard(number, epoch)
+        await self.subscribe(number)
+
+    async def subscribe(self, number: int) -> None:
+        """Open the shard's channel and consume, where that is not the case already."""
+        shard = self.owned.get(number)
+        if shard is None or shard.lost or (shard.channel is not None and not shard.channel.is_closed):
+            return
+        # What an old channel delivered is delivered again; its tags mean nothing on a new one.
+        shard.waiting.clear()
+        if self._connection is None or self._connection.is_closed:
+            self._connection = await connect(self._url, "consumer")
+        channel, tap = await open_channel(self._connection, confirms=False)
+        lane, waiting = self.lane_of(number), shard.waiting
+
+        def deliver(tag: int, properties: Any, body: bytes) -> None:
+            waiting.append(
+                Delivery(
+                    number, tag, properties.message_id or "", properties.user_id or "", properties.headers or {}, body
+                )
+            )
+            lane.ready.set()
+
+        tap.on_deliver = deliver
+        shard.channel = channel
+        await channel.basic_qos(prefetch_count=self._prefetch)
+        await channel.basic_consume(shard_queue(number), _unused, no_ack=False)
+
+    async def give_up(self, number: int) -> None:
+        """Close a shard's channel and forget it; what was not acked goes to the next owner."""
+        shard = self.lane_of(number).shards.pop(number, None)
+        if shard is None:
+            return
+        shard.lost = True
+        shard.waiting.clear()
+        if shard.channel is not None and not shard.channel.is_closed:
+            try:
+                await asyncio.wait_for(shard.channel.close(), 5)
+            except BROKER_ERRORS:
+                log.info("a channel did not close in order", shard=number)
+
+    async def pause(self) -> None:
+        """Ask the broker to deliver nothing more; what is in memory is still worked on."""
+        for shard in self.owned.values():
+            channel = shard.channel
+            if channel is None or channel.is_closed:
+                continue
+            for tag in list(channel.consumers):
+                try:
+                    await asyncio.wait_for(channel.basic_cancel(tag), 5)
+                except BROKER_ERRORS:
+                    break
+
+    async def close(self) -> None:
+        """Close the connection; the broker takes back what was not acked."""
+        if self._connection is not None and not self._connection.is_closed:
+            try:
+                await asyncio.wait_for(self._connection.close(), 5)
+            except BROKER_ERRORS:
+                log.info("the consumer's connection did not close in order")
+
+
+async def _unused(_message: Any) -> None:
+    """Stand for a callback: the frame tap takes deliveries before aiormq would call it."""
