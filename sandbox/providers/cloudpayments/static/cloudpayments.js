@@ -17,7 +17,7 @@
     box.id = "cloudpayments-overlay";
     box.style.cssText = "position:fixed;inset:0;z-index:2147483000;background:rgba(16,24,32,.6);display:flex;align-items:center;justify-content:center;padding:8px;box-sizing:border-box";
     var panel = document.createElement("div");
-    panel.style.cssText = "position:relative;width:100%;max-width:420px;height:min(620px,100%);background:#fff;border-radius:12px;overflow:hidden";
+    panel.style.cssText = "position:relative;width:100%;max-width:420px;height:min(480px,100%);background:#fff;border-radius:12px;overflow:hidden";
     var frame = document.createElement("iframe");
     frame.src = base + path;
     frame.title = english ? "Card payment" : "Оплата картой";
@@ -45,6 +45,7 @@
     }
     function hear(event) {
       if (event.source !== frame.contentWindow || event.origin !== base || !event.data || !event.data.cloudpayments) { return; }
+      if (event.data.cloudpayments === "size") { panel.style.height = "min(" + Number(event.data.height) + "px,100%)"; return; }
       last = event.data.result;
       if (event.data.cloudpayments === "close") { done(); }
       else if (last.status === "success") { timer = setTimeout(done, autoClose * 1000); }
