@@ -5,6 +5,7 @@ before the task is sent, and a janitor finds the rows whose task never ran.
 """
 
 import logging
+import os
 import threading
 import time
 from collections.abc import Sequence
@@ -98,7 +99,18 @@ WORKER_ARGUMENTS = ("--without-gossip", "--without-mingle", "--without-heartbeat
 
 def worker_command(name: str, concurrency: int = 2) -> list[str]:
     """Return the arguments for `app.worker_main`: only the service's own queue."""
-    return ["worker", "-Q", name, "-c", str(concurrency), "-n", f"{name}@%h-%d", "-l", "WARNING", *WORKER_ARGUMENTS]
+    return [
+        "worker",
+        "-Q",
+        name,
+        "-c",
+        str(concurrency),
+        "-n",
+        f"{name}-{os.getpid()}@%h",
+        "-l",
+        "WARNING",
+        *WORKER_ARGUMENTS,
+    ]
 
 
 def send_task(app: Celery, task_name: str, args: Sequence[Any] = (), *, queue: str | None = None) -> None:
