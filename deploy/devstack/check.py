@@ -50,7 +50,13 @@ def command(*arguments: str) -> Callable[[], tuple[bool, str]]:
 
     def check() -> tuple[bool, str]:
         done = subprocess.run(
-            arguments, cwd=ROOT, capture_output=True, text=True, check=False, timeout=_TIMEOUT_S, stdin=subprocess.DEVNULL
+            arguments,
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=_TIMEOUT_S,
+            stdin=subprocess.DEVNULL,
         )
         # pytest says 5 for "nothing to run here".
         return done.returncode in (0, 5), (done.stdout + done.stderr).strip()

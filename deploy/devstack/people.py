@@ -21,7 +21,17 @@ def create(wiring: services.Wiring) -> dict[str, dict[str, str]]:
     env = {**os.environ, **services.environment(services.BY_NAME["auth"], wiring, wiring.ports["auth"])}
     for role, person in people.items():
         done = subprocess.run(
-            [sys.executable, "-m", "auth", "create-user", person["email"], "--role", role, "--password-stdin"],
+            [
+                sys.executable,
+                "-m",
+                "auth",
+                "create-user",
+                "--email",
+                person["email"],
+                "--role",
+                role,
+                "--password-stdin",
+            ],
             input=person["password"],
             env=env,
             cwd=ROOT,

@@ -119,7 +119,6 @@ class Stack:
             lambda: prepare.prepare_database(endpoints, self.logins),
             lambda: prepare.prepare_broker(endpoints, self.logins),
         )
-        self.people = people.create(self.wiring)
         began = time.monotonic()
         for name in self._names:
             self.processes[name] = services.create(self.context, services.BY_NAME[name], self.wiring)
@@ -128,10 +127,13 @@ class Stack:
         for process in self.processes.values():
             process.start()
         self._write_state()
-        for process in self.processes.values():
-            process.wait_ready()
+        _side_by_side(self._create_people, *(process.wait_ready for process in self.processes.values()))
         say("services", f"{', '.join(self.processes)}: ready in {time.monotonic() - began:.1f} s")
         self._write_state(ready=True)
+
+    def _create_people(self) -> None:
+        if "auth" in self._names:
+            self.people = people.create(self.wiring)
 
     def add(self, service: str, name: str) -> Process:
         """Start one more process of a service beside the first, and wait until it answers."""

@@ -21,7 +21,7 @@ def lines(state: dict[str, Any]) -> list[tuple[str, str]]:
     rows += [
         ("", "Behind the scenes"),
         ("admin listener", urls["admin"]),
-        ("CloudPayments", f"{urls.get('cloudpayments', '-')} (emulator; test card 4242 4242 4242 4242)"),
+        ("CloudPayments", f"{urls.get('cloudpayments', '-')} (emulator; test card 4000 0000 0000 3055)"),
         (
             "RabbitMQ",
             f"http://{management}/ (login {state['monitor']['user']}, password {state['monitor']['password']})",

@@ -1,0 +1,70 @@
+"""`make demo`: sells one subscription through everything, and prints what happened to its invoice."""
+
+import time
+from typing import TYPE_CHECKING, Any
+
+from deploy.devstack import running
+from deploy.devstack.console import RunnerError, say
+from deploy.devstack.stack import Stack
+from deploy.devstack.summary import print_summary
+
+if TYPE_CHECKING:
+    from deploy.devstack.compose import Compose
+
+_MONITOR_S = 0.5
+# What a paid subscription must have gone through, in this order, and the transfer that must be in the books.
+_STEPS = ("issued", "pending", "paid")
+_TRANSFER = ("provider:", "revenue:")
+
+
+def run(*, keep: bool) -> None:
+    """Start everything, sell, print, stop."""
+    stack = Stack()
+    try:
+        stack.start()
+        state = stack.state()
+        _sell(state)
+        if keep:
+            print_summary(state)
+            while True:
+                time.sleep(_MONITOR_S)
+                stack.restart_ended()
+    finally:
+        stack.stop()
+    say("demo", "done; make up leaves the stack running for you")
+
+
+def _sell(state: dict[str, Any]) -> None:
+    from tests.e2e.scenario import Site, sell
+
+    sale = sell(Site.of_state(state), say)
+    timeline = running.operator_json(state, "invoice", "show", sale.invoice_id)
+    print(flush=True)
+    if running.print_operator(state, "invoice", "show", sale.invoice_id) != 0:
+        raise RunnerError("copeck invoice show failed")
+    check(timeline)
+    if running.print_operator(state, "ledger", "verify") != 0:
+        raise RunnerError("copeck ledger verify found the books wrong")
+
+
+def check(timeline: Any) -> None:
+    """Look for what must be in the timeline, wherever its entries have it; RunnerError names what is missing."""
+    words = [str(value) for entry in _entries(timeline) for value in entry.values()]
+    place = 0
+    for step in _STEPS:
+        try:
+            place = words.index(step, place) + 1
+        except ValueError:
+            raise RunnerError(f"the timeline has no {step!r} after the earlier steps") from None
+    text = " ".join(words)
+    for account in _TRANSFER:
+        if account not in text:
+            raise RunnerError(f"the timeline has no transfer of {account}…")
+
+
+def _entries(timeline: Any) -> list[dict[str, Any]]:
+    if isinstance(timeline, dict):
+        for key in ("timeline", "entries", "items"):
+            if isinstance(timeline.get(key), list):
+                return list(timeline[key])
+    return list(timeline)
