@@ -288,7 +288,7 @@ class Delivery:
             signed = body + b"0"
         headers = {"User-Agent": "CloudPayments"}
         if forged != "no_signature":
-            headers |= signature_headers(secret, signed, url_encoded=content_type == notices.FORM)
+            headers |= signature_headers(secret, signed, url_encoded=content_type != notices.JSON)
         url = address.url
         if address.method == "GET":
             url = f"{url}{'&' if '?' in url else '?'}{body.decode('ascii')}"

@@ -165,4 +165,5 @@ def encode(fields: Fields, *, as_json: bool, encoding: str = "UTF8") -> tuple[by
         return orjson.dumps(shaped), JSON
     codec = CODEC.get(encoding, "utf-8")
     pairs = [(name, "" if value is None else str(value)) for name, value in fields.items()]
-    return urlencode(pairs, encoding=codec, errors="replace").encode("ascii"), FORM
+    content_type = FORM if codec == "utf-8" else f"{FORM}; charset=windows-1251"
+    return urlencode(pairs, encoding=codec, errors="replace").encode("ascii"), content_type

@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
-from urllib.parse import unquote_plus
+from urllib.parse import unquote_to_bytes
 
 
 def sign(secret: str, message: bytes) -> str:
@@ -19,5 +19,5 @@ def sign(secret: str, message: bytes) -> str:
 
 def signature_headers(secret: str, message: bytes, *, url_encoded: bool) -> dict[str, str]:
     """Both headers for a message as sent."""
-    decoded = unquote_plus(message.decode("ascii")).encode("utf-8") if url_encoded else message
+    decoded = unquote_to_bytes(message.replace(b"+", b" ")) if url_encoded else message
     return {"Content-HMAC": sign(secret, message), "X-Content-HMAC": sign(secret, decoded)}

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
+import hmac
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
@@ -30,6 +33,14 @@ def test_signature_matches_the_vector() -> None:
     headers = signature_headers(VECTOR_SECRET, VECTOR_BODY, url_encoded=True)
     assert headers["Content-HMAC"] == VECTOR_SIGNATURE
     assert headers["X-Content-HMAC"] != VECTOR_SIGNATURE
+
+
+def test_decoded_signature_covers_the_decoded_bytes() -> None:
+    plain = "InvoiceId=inv 1&Description=Кофе"
+    for codec, escaped in (("utf-8", b"%D0%9A%D0%BE%D1%84%D0%B5"), ("cp1251", b"%CA%EE%F4%E5")):
+        headers = signature_headers("key", b"InvoiceId=inv+1&Description=" + escaped, url_encoded=True)
+        expected = hmac.new(b"key", plain.encode(codec), hashlib.sha256).digest()
+        assert headers["X-Content-HMAC"] == base64.b64encode(expected).decode()
 
 
 def test_signatures_of_json_are_equal() -> None:
