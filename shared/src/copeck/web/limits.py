@@ -27,6 +27,7 @@ class Limiter:
     """The counters of one process's application; `storage` is shared by all processes through Redis."""
 
     def __init__(self, storage: Storage) -> None:
+        self._storage = storage
         self._strategy = MovingWindowRateLimiter(storage)
         self._paused_until = float("-inf")
 
@@ -43,6 +44,13 @@ class Limiter:
             socket_connect_timeout=_TIMEOUT_S,
         )
         return cls(storage)
+
+    async def close(self) -> None:
+        """Close the connections to Redis."""
+        bridge = getattr(self._storage, "bridge", None)
+        storage = getattr(bridge, "storage", None)
+        if storage is not None:
+            await storage.aclose()
 
     async def hit(self, name: str, item: RateLimitItem, subject: str) -> float | None:
         """Count one call; return None when it is within the limit, else after how many seconds to come back."""

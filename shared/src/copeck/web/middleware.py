@@ -121,7 +121,7 @@ class BodyGuard:
     """Reads the body up to the limit before any route sees it, and refuses text that no database column can hold.
 
     The limit holds for chunked bodies too. JSON with a null character or half a surrogate pair answers 422; so does a
-    path or query with a null byte. Bodies for `raw_prefixes` (provider callbacks, kept as they come) are not looked into.
+    path or query with a null byte. Bodies for `raw_prefixes` (provider callbacks, kept as they are) are not read.
     """
 
     def __init__(self, app: ASGIApp, *, bytes_max: int, raw_prefixes: Sequence[str] = ()) -> None:
