@@ -1,4 +1,15 @@
-"""`python -m payments_gateway`."""
+"""`python -m payments_gateway`.
+
+The worker's processes share their counters through files; the library decides that when it is imported, so the folder
+is named before anything else.
+"""
+
+import os
+import sys
+import tempfile
+
+if "worker" in sys.argv[1:2] and not os.environ.get("PROMETHEUS_MULTIPROC_DIR"):
+    os.environ["PROMETHEUS_MULTIPROC_DIR"] = tempfile.mkdtemp(prefix="copeck-gateway-worker-")
 
 from payments_gateway.main import main
 

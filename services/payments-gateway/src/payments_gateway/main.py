@@ -120,15 +120,10 @@ def serve() -> None:
 @cli.command()
 def worker(concurrency: int = typer.Option(0, help="Processes; 0: as the settings say.")) -> None:
     """Run the Celery worker that executes provider operations."""
-    from copeck.messaging.celery import worker_command
-    from copeck.observability.metrics import MetricsServer
-    from payments_gateway.tasks import app
+    from payments_gateway.worker import run
 
     settings = _settings("gateway-worker")
-    metrics = MetricsServer(settings.metrics_port, settings.listen_host)
-    metrics.start()
-    # Ends the process when it is told to stop.
-    app.worker_main(worker_command("gateway", concurrency or settings.worker_concurrency))
+    run(settings, concurrency or settings.worker_concurrency)
 
 
 @cli.command("janitor-once")

@@ -1,7 +1,13 @@
 """A gateway on a real database, driven over HTTP without a socket; events are handed to its handler."""
 
+import asyncio
 import json
+import os
+import socket
+import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 from urllib.parse import urlencode
@@ -10,12 +16,14 @@ from uuid import UUID
 import httpx2
 import pytest
 import sqlalchemy as sa
+import uvicorn
 from fastapi import FastAPI
 
 from copeck.contracts import events
 from copeck.contracts.envelope import Envelope
 from copeck.kernel.clock import ManualClock
 from copeck.kernel.ids import new_id
+from copeck.testkit.waiting import eventually
 from payments_gateway import tables
 from payments_gateway.composition import make_context
 from payments_gateway.handlers import events as event_handler
@@ -168,3 +176,127 @@ def reports(rows: Callable[..., Awaitable[list[dict[str, Any]]]]) -> Callable[[]
         return [{"type": row["routing_key"].rsplit(".", 1)[0], **json.loads(row["body"])} for row in found]
 
     return read
+
+
+def free_port() -> int:
+    """A port that nobody listens on now."""
+    with socket.socket() as bound:
+        bound.bind(("127.0.0.1", 0))
+        return int(bound.getsockname()[1])
+
+
+@dataclass
+class Emulator:
+    """The running emulator of CloudPayments, as a payer and as a test see it."""
+
+    url: str
+    gateway_port: int
+    client: httpx2.AsyncClient
+
+    async def card(self, number: str = "4000000000003055") -> str:
+        answer = await self.client.post("/sandbox/cryptogram", json={"number": number})
+        return str(answer.json()["CardCryptogramPacket"])
+
+    async def charge(
+        self, invoice_id: UUID, number: str = "4000000000003055", *, hold: bool = False, **more: Any
+    ) -> dict[str, Any]:
+        """Pay as the widget would; returns the provider's answer."""
+        body = {
+            "Amount": "199.00",
+            "Currency": "RUB",
+            "IpAddress": "127.0.0.1",
+            "InvoiceId": str(invoice_id),
+            "AccountId": PAYER,
+            "CardCryptogramPacket": await self.card(number),
+        } | more
+        path = "/payments/cards/auth" if hold else "/payments/cards/charge"
+        answer = await self.client.post(path, json=body, auth=("pk_test", SECRET))
+        assert answer.status_code == 200, answer.text
+        return dict(answer.json())
+
+    async def log(self, event: str) -> list[dict[str, Any]]:
+        answer = await self.client.get("/sandbox/log", params={"event": event, "limit": 10_000})
+        return list(answer.json()["items"])
+
+    async def chaos(self, **body: Any) -> None:
+        answer = await self.client.put("/sandbox/chaos", json=body)
+        assert answer.status_code == 200, answer.text
+
+    async def arm(self, switch: str, operation: str, count: int = 1) -> None:
+        body = {"switch": switch, "operation": operation, "count": count}
+        answer = await self.client.post("/sandbox/chaos/once", json=body)
+        assert answer.status_code == 200, answer.text
+
+
+@pytest.fixture(scope="session")
+async def emulator_process(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[tuple[str, int]]:
+    port, gateway_port = free_port(), free_port()
+    shop = {"name": "main", "public_id": "pk_test", "api_secret": SECRET, "max_concurrent": 100}
+    environment = {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
+        "SANDBOX_CLOUDPAYMENTS_SHOPS": json.dumps([shop]),
+        "SANDBOX_CLOUDPAYMENTS_PORT": str(port),
+        "SANDBOX_CLOUDPAYMENTS_DATA_DIR": str(tmp_path_factory.mktemp("emulator")),
+        "SANDBOX_CLOUDPAYMENTS_NOTIFY_URL": f"http://127.0.0.1:{gateway_port}{PREFIX}/paid/cloudpayments/{{shop}}/{{type}}",
+        "SANDBOX_CLOUDPAYMENTS_TIME_SCALE": "0.001",
+    }
+    command = (sys.executable, "-m", "sandbox.providers.cloudpayments", "serve")
+    process = await asyncio.create_subprocess_exec(*command, env=environment)
+    url = f"http://127.0.0.1:{port}"
+    try:
+        async with httpx2.AsyncClient(base_url=url, trust_env=False) as client:
+
+            async def healthy() -> bool:
+                try:
+                    return (await client.get("/healthz")).status_code == 200
+                except httpx2.HTTPError:
+                    return False
+
+            await eventually(healthy, timeout_s=30)
+        yield url, gateway_port
+    finally:
+        process.terminate()
+        await process.wait()
+
+
+@pytest.fixture
+async def emulator(emulator_process: tuple[str, int]) -> AsyncIterator[Emulator]:
+    url, gateway_port = emulator_process
+    async with httpx2.AsyncClient(base_url=url, timeout=30, trust_env=False) as client:
+        await client.delete("/sandbox/chaos")
+        await client.post("/sandbox/notifications/release")
+        await client.post("/sandbox/reset")
+        yield Emulator(url, gateway_port, client)
+        await client.delete("/sandbox/chaos")
+        await client.post("/sandbox/reset")
+
+
+@asynccontextmanager
+async def serving(app: FastAPI, port: int) -> AsyncIterator[None]:
+    """Serve an application on a port until the block ends."""
+    server = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=port, log_level="error", access_log=False))
+    task = asyncio.create_task(server.serve())
+    await eventually(lambda: server.started)
+    try:
+        yield
+    finally:
+        server.should_exit = True
+        await task
+
+
+@pytest.fixture
+async def gateway(settings: GatewaySettings, emulator: Emulator) -> AsyncIterator[Context]:
+    """A gateway that the emulator reaches over HTTP, on the system's clock, without a bus."""
+    told = settings.model_copy(
+        update={
+            "cloudpayments_api_url": emulator.url,
+            "operation_retry_base_s": 0.001,
+            "operation_retry_cap_s": 0.01,
+            "attempt_asked_after_s": 1,
+            "reconcile_lag_s": 0,
+        }
+    )
+    made = make_context(told, pool_size=4)
+    async with serving(build(told, made, bus=False), emulator.gateway_port):
+        yield made

@@ -118,7 +118,13 @@ async def reconcile(context: Context, shop: Shop) -> int:
     for page in range(1, _LIST_PAGES_MAX + 1):
         listed = await client.list_between(shop, since=since, until=until, page=page)
         if not listed.known:
-            log.warning("a shop's transactions cannot be listed", shop=shop.shop, error=listed.exchange.error)
+            exchange = listed.exchange
+            log.warning(
+                "a shop's transactions cannot be listed",
+                shop=shop.shop,
+                error=exchange.error,
+                status_code=exchange.status_code,
+            )
             break
         news += await _take_in_news(context, shop, listed.transactions, now)
         if not listed.more:
