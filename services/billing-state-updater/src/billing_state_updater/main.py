@@ -195,9 +195,7 @@ def serve() -> None:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, updater.stop)
-        server = HealthServer(
-            updater.health, render, settings.metrics_port or settings.listen_port, settings.listen_host
-        )
+        server = HealthServer(updater.health, render, settings.metrics_port, settings.listen_host)
         await server.start()
         try:
             await updater.run()

@@ -1,0 +1,1 @@
+"""Shorthands that several suites share."""
