@@ -106,6 +106,8 @@ def _create_roles(connection: psycopg.Connection, passwords: dict[str, str]) -> 
             ).decode()
             change = sql.SQL("ALTER ROLE {} PASSWORD {}")
             connection.execute(change.format(sql.Identifier(name), sql.Literal(hashed)))
+    # The owner's rights are the migrator's only after SET ROLE: a slip in another session of its own writes nothing.
+    connection.execute(sql.SQL("ALTER ROLE {} NOINHERIT").format(sql.Identifier(MIGRATOR)))
     connection.execute(sql.SQL("GRANT {} TO {}").format(sql.Identifier(OWNER), sql.Identifier(MIGRATOR)))
     database = sql.Identifier(connection.info.dbname)
     connection.execute(sql.SQL("REVOKE ALL ON DATABASE {} FROM PUBLIC").format(database))
