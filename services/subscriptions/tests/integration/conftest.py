@@ -23,19 +23,3 @@ async def world(database_urls: dict[str, str], moment: ManualClock) -> AsyncIter
     database = Database(settings.database_url, pool_size=5, application="test")
     yield World(Context(database, settings, moment), moment)
     await database.close()
-
-
-@pytest.fixture
-def database_urls():
-    import psycopg
-
-    admin = "postgresql://postgres@127.0.0.1:5432/copeck_subs"
-    with psycopg.connect(admin, autocommit=True) as c:
-        names = [
-            r[0]
-            for r in c.execute(
-                "select tablename from pg_tables where schemaname='subscriptions' and tablename<>'alembic_version'"
-            )
-        ]
-        c.execute("truncate " + ",".join("subscriptions." + n for n in names))
-    return {"subscriptions": "postgresql://subscriptions@127.0.0.1:5432/copeck_subs"}

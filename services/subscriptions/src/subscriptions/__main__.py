@@ -1,0 +1,5 @@
+"""`python -m subscriptions`."""
+
+from subscriptions.main import main
+
+main()
