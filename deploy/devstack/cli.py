@@ -22,12 +22,16 @@ _PASS_ON = {"allow_extra_args": True, "ignore_unknown_options": True}
 def up(
     instance: Instance = MAIN,
     detach: Annotated[bool, typer.Option(help="Leave it running in the background.")] = False,
+    without: Annotated[
+        list[str] | None,
+        typer.Option(help="Leave a service out, to run it in a debugger: python -m deploy.devstack run."),
+    ] = None,
 ) -> None:
     """Start everything, print the URLs, and stay until Ctrl-C."""
     if detach:
-        running.detach(instance)
+        running.detach(instance, without or [])
     else:
-        running.foreground(instance)
+        running.foreground(instance, without or [])
 
 
 @app.command()

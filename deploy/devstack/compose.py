@@ -90,7 +90,7 @@ class Compose:
     """One project of Compose."""
 
     def __init__(self) -> None:
-        self._command = command()
+        self.command = command()
         self._env = {**os.environ, **_PORTS}
         public = f"http://127.0.0.1:{_PORTS['COPECK_PUBLIC_PORT']}"
         emulator = f"http://127.0.0.1:{_PORTS['COPECK_EMULATOR_PORT']}"
@@ -106,7 +106,7 @@ class Compose:
     def run(self, *arguments: str, timeout_s: float = _READY_TIMEOUT_S, quiet: bool = False, text: str = "") -> str:
         """Run one Compose command; its output is shown, or returned when quiet."""
         done = subprocess.run(
-            [*self._command, *arguments],
+            [*self.command, *arguments],
             cwd=ROOT,
             env=self._env,
             input=text or None,
@@ -170,7 +170,7 @@ def run(*, keep: bool) -> int:
         demo.run_against_compose(compose)
     finally:
         if keep:
-            say("compose", f"left running at {compose.urls['public']}; {' '.join(compose._command)} down -v ends it")
+            say("compose", f"left running at {compose.urls['public']}; {' '.join(compose.command)} down -v ends it")
         else:
             compose.run("down", "--volumes", "--remove-orphans", quiet=True)
     return 0

@@ -1,15 +1,12 @@
 """`make demo`: sells one subscription through everything, and prints what happened to its invoice."""
 
 import time
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from deploy.devstack import running
 from deploy.devstack.console import RunnerError, say
 from deploy.devstack.stack import Stack
 from deploy.devstack.summary import print_summary
-
-if TYPE_CHECKING:
-    from deploy.devstack.compose import Compose
 
 _MONITOR_S = 0.5
 # What a paid subscription must have gone through, in this order, and the transfer that must be in the books.

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -25,14 +26,21 @@ _STOP_TIMEOUT_S = 90
 OPERATOR_MODULE = "operator_cli"
 
 
-def foreground(instance: str) -> None:
+def foreground(instance: str, without: Sequence[str] = ()) -> None:
     """Start, print, watch until a signal, stop."""
     from deploy.devstack.stack import Stack
+    from tests.e2e.scenario import Site, seed_plans
 
-    stack = Stack(instance)
+    unknown = sorted(set(without) - set(services.BY_NAME))
+    if unknown:
+        raise RunnerError(f"no service {', '.join(unknown)}; there are {', '.join(services.BY_NAME)}")
+    stack = Stack(instance, only=[name for name in services.BY_NAME if name not in without])
     try:
-        stack.start()
+        stack.start(announce=False)
+        if not {"auth", "subscriptions"} & set(without):
+            say("manager", f"plans on sale: {', '.join(seed_plans(Site.of_state(stack.state())))}")
         print_summary(stack.state())
+        stack.announce()
         while True:
             time.sleep(_MONITOR_S)
             stack.restart_ended()
@@ -43,7 +51,7 @@ def foreground(instance: str) -> None:
         say("stack", "stopped")
 
 
-def detach(instance: str) -> None:
+def detach(instance: str, without: Sequence[str] = ()) -> None:
     """Start the runner in the background; return when everything answers."""
     state = read_state(instance)
     if state:
@@ -52,7 +60,8 @@ def detach(instance: str) -> None:
     log = base_dir() / f"{instance}.log"
     with log.open("wb") as output:
         runner = subprocess.Popen(
-            [sys.executable, "-m", "deploy.devstack", "up", "--instance", instance],
+            [sys.executable, "-m", "deploy.devstack", "up", "--instance", instance]
+            + [item for name in without for item in ("--without", name)],
             cwd=ROOT,
             stdin=subprocess.DEVNULL,
             stdout=output,

@@ -125,10 +125,12 @@ class Scratch:
         partial.replace(self.state_path)
 
     def release(self) -> None:
-        """Give the instance up; logs stay until the next run."""
+        """Give the instance up, if it is ours; logs stay until the next run."""
+        if self._lock is None:
+            return
         for path in self._outside:
             shutil.rmtree(path, ignore_errors=True)
+        self._outside.clear()
         self.state_path.unlink(missing_ok=True)
-        if self._lock is not None:
-            os.close(self._lock)
-            self._lock = None
+        os.close(self._lock)
+        self._lock = None

@@ -80,13 +80,13 @@ class Stack:
         """Stop everything."""
         self.stop()
 
-    def start(self) -> None:
+    def start(self, *, announce: bool = True) -> None:
         """Start servers and services; on a failure, stop what has been started and raise."""
         began = time.monotonic()
         self.scratch.acquire()
         try:
             self.start_servers()
-            self.start_services()
+            self.start_services(announce=announce)
         except BaseException:
             self.stop()
             raise
@@ -100,7 +100,7 @@ class Stack:
         self._infra = choose(self._context)
         self._infra.start()
 
-    def start_services(self) -> None:
+    def start_services(self, *, announce: bool = True) -> None:
         """Prepare the servers, start every process, and wait until each answers."""
         endpoints = self.infra.endpoints
         databases = prepare.database_urls(endpoints, self.logins)
@@ -129,6 +129,11 @@ class Stack:
         self._write_state()
         _side_by_side(self._create_people, *(process.wait_ready for process in self.processes.values()))
         say("services", f"{', '.join(self.processes)}: ready in {time.monotonic() - began:.1f} s")
+        if announce:
+            self.announce()
+
+    def announce(self) -> None:
+        """Say in the state file that everything answers: whoever waits for a stack waits for this."""
         self._write_state(ready=True)
 
     def _create_people(self) -> None:
