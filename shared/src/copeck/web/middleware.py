@@ -18,6 +18,8 @@ from copeck.web.csp import API_POLICY
 from copeck.web.problems import Problem, current_trace_id, problem_response, unavailable
 
 _log = get_logger(__name__)
+_access = get_logger("copeck.web.access")
+_QUIET = frozenset({"/healthz", "/readyz", "/metrics"})
 _REQUESTS = Counter("copeck_http_requests_total", "Answered requests.", ["method", "route", "status"])
 _SECONDS = Histogram(
     "copeck_http_request_seconds",
@@ -85,6 +87,18 @@ class ErrorBoundary:
         method = scope["method"] if scope["method"] in _METHODS else "other"
         _REQUESTS.labels(method, route, str(status)).inc()
         _SECONDS.labels(method, route).observe(seconds)
+        if scope["path"] in _QUIET:
+            return
+        fields = {
+            "http.request.method": method,
+            "url.path": scope["path"],
+            "http.route": route,
+            "http.response.status_code": status,
+            "event.duration": int(seconds * 1_000_000_000),
+            "source.ip": (scope.get("client") or ("",))[0],
+        }
+        # The query is left out: people put into it what does not belong there.
+        _access.info("request", **fields)
 
 
 def route_template(scope: Scope) -> str:
