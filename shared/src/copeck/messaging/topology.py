@@ -10,6 +10,7 @@ import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from copeck.contracts.registry import (
@@ -37,6 +38,8 @@ DELIVERY_LIMIT = 20
 QUEUE_MESSAGES_MAX = 2_000_000
 DEAD_MESSAGES_MAX = 1_000_000
 NOTHING = "^$"
+# A routing key comes from outside: `$` would let one with a line break at its end pass.
+NO_TOPIC = r"^\z"
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,8 +134,8 @@ def rights_of(user: str) -> Rights:
         if user in entry.senders:
             pattern = re.escape(name) + (r"\.[0-9]{2}" if entry.sharded else "")
             sends.setdefault(entry.exchange, []).append(pattern)
-    topics = {exchange: NOTHING for exchange in (COMMANDS_EXCHANGE, EVENTS_EXCHANGE)}
-    topics |= {exchange: f"^({'|'.join(sorted(patterns))})$" for exchange, patterns in sends.items()}
+    topics = dict.fromkeys((COMMANDS_EXCHANGE, EVENTS_EXCHANGE), NO_TOPIC)
+    topics |= {exchange: rf"^({'|'.join(sorted(patterns))})\z" for exchange, patterns in sends.items()}
     write = f"^({'|'.join(re.escape(exchange) for exchange in sorted(sends))})$" if sends else NOTHING
     if user == UPDATER:
         read = rf"^{re.escape(COMMANDS_EXCHANGE)}\.[0-9]{{2}}$"
@@ -174,7 +177,7 @@ def definitions(
         ],
         "permissions": permissions,
         "topic_permissions": [
-            {"user": user, "vhost": billing_host, "exchange": exchange, "write": pattern, "read": NOTHING}
+            {"user": user, "vhost": billing_host, "exchange": exchange, "write": pattern, "read": NO_TOPIC}
             for user in users
             for exchange, pattern in rights_of(user).topics.items()
         ],
@@ -249,7 +252,7 @@ def main() -> None:
     parser.add_argument("--passwords", required=True, help="JSON file: user to password")
     parser.add_argument("--management-url", help="http://user:password@host:15672, for apply")
     options = parser.parse_args()
-    with open(options.passwords, encoding="utf-8") as file:
+    with Path(options.passwords).open(encoding="utf-8") as file:
         document = definitions(json.load(file))
     if options.action == "print":
         print(json.dumps(document, indent=2))
