@@ -6,6 +6,7 @@ pytest process of their own.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -14,9 +15,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import httpx2
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+
+from tests.e2e.scenario import Site, seed_plans
 
 ROOT = Path(__file__).resolve().parents[2]
 SCREENSHOTS = ROOT / "build" / "screenshots"
@@ -31,16 +35,6 @@ WAIT_MS = 15_000
 SERIOUS = frozenset({"serious", "critical"})
 
 
-@dataclass(frozen=True)
-class StackAddresses:
-    """Where the running stack is."""
-
-    public: str
-    emulator: str
-    people: dict[str, dict[str, str]]
-    public_id: str
-
-
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Everything in this folder is a browser test."""
     for item in items:
@@ -48,33 +42,35 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.browser)
 
 
-def _addresses(state: dict[str, Any]) -> StackAddresses:
-    urls = state["urls"]
-    return StackAddresses(urls["public"], urls["cloudpayments"], state["people"], state["shop"]["public_id"])
-
-
-def _running() -> StackAddresses | None:
-    """The stack that the runner has started, or the one that a developer left running."""
+def _running() -> dict[str, Any] | None:
+    """State of the stack that the runner has started, or of the one that a developer left running."""
     named = os.environ.get("COPECK_STACK_FILE")
-    for path in [Path(named)] if named else [ROOT / ".devstack" / "stack.json"]:
-        if path.is_file():
-            state = json.loads(path.read_text("utf-8"))
-            if state.get("ready"):
-                return _addresses(state)
-    return None
+    path = Path(named) if named else ROOT / ".devstack" / "stack.json"
+    if not path.is_file():
+        return None
+    state: dict[str, Any] = json.loads(path.read_text("utf-8"))
+    return state if state.get("ready") and _answers(state["urls"]["public"]) else None
+
+
+def _answers(url: str) -> bool:
+    try:
+        return httpx2.get(f"{url}/subscriptions/api/v1/plans", timeout=5, trust_env=False).status_code < 500
+    except httpx2.HTTPError:
+        return False
 
 
 @pytest.fixture(scope="session")
-def stack() -> Iterator[StackAddresses]:
-    """The whole of Copeck; started here when none is up."""
-    running = _running()
-    if running is not None:
-        yield running
-        return
-    from deploy.devstack.stack import Stack
+def site() -> Iterator[Site]:
+    """The whole of Copeck with plans on sale; started here when none is up."""
+    state = _running()
+    with contextlib.ExitStack() as stack:
+        if state is None:
+            from deploy.devstack.stack import Stack
 
-    with Stack("browser") as started:
-        yield _addresses(started.state())
+            state = stack.enter_context(Stack("browser")).state()
+        found = Site.of_state(state)
+        seed_plans(found)
+        yield found
 
 
 @pytest.fixture(scope="session")
