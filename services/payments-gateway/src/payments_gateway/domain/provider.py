@@ -267,6 +267,10 @@ class Provider(Protocol):
         """Return the parameters of the checkout widget."""
         ...
 
+    def widget_origins(self, shop: Shop) -> tuple[str, ...]:
+        """Return the origins that a page with the widget must be allowed to load from."""
+        ...
+
     def refunds_slowly(self, method: str) -> bool:
         """Tell whether a refund of this method of payment is accepted at once and finished later."""
         ...

@@ -2,7 +2,6 @@
 
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 from uuid import UUID
 
 from fastapi import APIRouter, Depends, Request
@@ -49,16 +48,15 @@ async def pay_page(request: Request, invoice_id: str) -> HTMLResponse:
     except NotFoundError:
         return _not_found(request)
     shop = pay.shop_of(context, seen.invoice)
-    return pages.render(request, "pay.html", _values(request, identifier, seen), policy=policy_of(shop))
+    return pages.render(request, "pay.html", _values(request, identifier, seen), policy=policy_of(context, shop))
 
 
-def policy_of(shop: Shop) -> ContentPolicy:
+def policy_of(context: Context, shop: Shop) -> ContentPolicy:
     """Let the page load the widget of its shop, and nothing else that is not ours."""
-    parts = urlsplit(shop.widget_url)
-    origin = f"{parts.scheme}://{parts.netloc}"
-    # A widget brings its own styles along; scripts stay limited to its origin.
+    origins = context.providers[shop.provider].widget_origins(shop)
+    # A widget brings its own styles along; scripts stay limited to its origins.
     return ContentPolicy(
-        script=(origin,), style=(origin, "'unsafe-inline'"), frame=(origin,), connect=(origin,), img=(origin,)
+        script=origins, style=(*origins, "'unsafe-inline'"), frame=origins, connect=origins, img=origins
     )
 
 

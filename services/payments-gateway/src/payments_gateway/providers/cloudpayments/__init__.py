@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from typing import Any
+from urllib.parse import urlsplit
 
 from payments_gateway.domain.provider import (
     CheckAnswer,
@@ -42,6 +43,12 @@ class CloudPayments:
     def widget(self, shop: Shop, order: WidgetOrder) -> Mapping[str, Any]:
         """Return the parameters of `widget.start`."""
         return mapping.widget_parameters(shop.public_id, order)
+
+    def widget_origins(self, shop: Shop) -> tuple[str, ...]:
+        """Return the script's origin; the real widget also speaks to other hosts of its domain."""
+        parts = urlsplit(shop.widget_url)
+        origin = f"{parts.scheme}://{parts.netloc}"
+        return (origin, "https://*.cloudpayments.ru") if parts.netloc.endswith(".cloudpayments.ru") else (origin,)
 
     def refunds_slowly(self, method: str) -> bool:
         """Fast payments (SBP) are refunded asynchronously; the Refund notification is final."""
