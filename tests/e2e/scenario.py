@@ -132,6 +132,7 @@ def seed_plans(site: Site) -> list[str]:
                 headers={"If-Match": made.headers["ETag"]},
                 expect=(201,),
             )
+    manager.http.close()
     return [code for code, *_ in plans]
 
 
