@@ -6,12 +6,14 @@ from typing import Any, cast
 from uuid import UUID
 
 import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import create_async_engine
 
 from copeck.contracts.envelope import Envelope
 from copeck.contracts.events import InvoiceEvent, InvoicePaid, InvoiceStatus
 from copeck.kernel.clock import ManualClock
 from copeck.kernel.ids import new_id
 from copeck.kernel.money import Money
+from copeck.storage.engine import driver_url
 from subscriptions.domain.catalogue import Plan, Price, Product, Texts
 from subscriptions.domain.model import LatePolicy, Subscription
 from subscriptions.domain.periods import Period, PeriodUnit
@@ -27,7 +29,8 @@ PRODUCT = "subscription"
 class World:
     """A cinema with a clock that moves when told to."""
 
-    def __init__(self, context: Context, clock: ManualClock) -> None:
+    def __init__(self, context: Context, clock: ManualClock, admin_url: str) -> None:
+        self.admin_url = admin_url
         self.context = context
         self.clock = clock
         self.versions: dict[UUID, int] = {}
@@ -126,3 +129,49 @@ class World:
         found = await self.rows("SELECT headers, body FROM subscriptions.outbox ORDER BY id")
         messages = [(row["headers"]["cloudEvents:type"], json.loads(bytes(row["body"]))) for row in found]
         return [(name, data) for name, data in messages if not types or name in types]
+
+    async def issue_in_state(
+        self, invoice_id: UUID, user: UUID, *, cause_id: UUID | None = None, kind: str = "subscription"
+    ) -> None:
+        """Write an invoice where only the state updater may: the tests of this service run without it."""
+        await self._in_state(
+            "INSERT INTO state.invoices (id, version, status, updated_at, account, kind, product, payer, beneficiary, "
+            "amount_minor, currency, late_policy, capture, expires_at, issued_at) VALUES (:id, 1, 'issued', :now, "
+            ":account, :kind, 'subscription', :payer, 'revenue:subscription', :amount, 'RUB', 'refund', 'automatic', "
+            ":expires, :now)",
+            id=invoice_id,
+            now=self.clock.now(),
+            account=f"customer:{user}",
+            kind=kind,
+            payer=str(user),
+            amount=5000 if kind == "manual" else 19900,
+            expires=self.clock.now() + timedelta(hours=1),
+        )
+        await self._in_state(
+            "INSERT INTO state.transitions (aggregate_id, version, aggregate, event, status, changes, cause_id, "
+            "cause_type, actor, shard, epoch, at) VALUES (:id, 1, 'invoice', 'issued', 'issued', '{}', :cause, "
+            "'invoice.issue', '', 0, 0, :now)",
+            id=invoice_id,
+            cause=cause_id or new_id(),
+            now=self.clock.now(),
+        )
+
+    async def set_in_state(self, invoice_id: UUID, status: str) -> None:
+        """Move an invoice of the State Storage to a status."""
+        await self._in_state("UPDATE state.invoices SET status = :status WHERE id = :id", id=invoice_id, status=status)
+
+    async def refuse_in_state(self, command_id: UUID, invoice_id: UUID) -> None:
+        """Write that a command was refused."""
+        await self._in_state(
+            "INSERT INTO state.refusals (command_id, command_type, aggregate, outcome, code, detail, actor, at) "
+            "VALUES (:id, 'invoice.cancel', :invoice, 'illegal', 'test', 'because', '', :now)",
+            id=command_id,
+            invoice=str(invoice_id),
+            now=self.clock.now(),
+        )
+
+    async def _in_state(self, statement: str, **values: object) -> None:
+        engine = create_async_engine(driver_url(self.admin_url))
+        async with engine.begin() as tx:
+            await tx.execute(sa.text(statement), values)
+        await engine.dispose()

@@ -1,0 +1,373 @@
+"""The client and admin APIs and the cabinet over HTTP, with real tokens, on a real Postgres."""
+
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
+
+import httpx2
+import pytest
+
+from copeck.contracts.events import InvoiceExpired
+from copeck.kernel.ids import new_id
+from copeck.testkit.tokens import TokenMint
+from services.subscriptions.tests.world import World
+
+pytestmark = pytest.mark.integration
+
+CLIENT = "/subscriptions/api/v1"
+ADMIN = "/admin/api/v1"
+
+
+def as_manager(mint: TokenMint) -> dict[str, str]:
+    return mint.headers(new_id(), ["manager"])
+
+
+def key() -> dict[str, str]:
+    return {"Idempotency-Key": str(new_id())}
+
+
+async def test_plans_are_listed_for_everybody(http: httpx2.AsyncClient, world: World) -> None:
+    assert (await http.get(f"{CLIENT}/plans")).json() == {"items": [], "next_cursor": None}
+    await world.plan(trial_days=7)
+    [plan] = (await http.get(f"{CLIENT}/plans")).json()["items"]
+    assert plan["price"]["amount"] == {"value": "199.00", "currency": "RUB"}
+    assert plan["price"]["period"] == {"unit": "month", "count": 1}
+    assert (await http.get(f"{CLIENT}/plans/{plan['id']}")).json() == plan
+    assert (await http.get(f"{CLIENT}/plans/{new_id()}")).status_code == 404
+
+
+async def test_subscribe_is_idempotent_by_its_key(
+    http: httpx2.AsyncClient, world: World, token_mint: TokenMint
+) -> None:
+    price = await world.plan()
+    me = token_mint.headers(new_id())
+    body = {"plan_id": str(price.plan_id)}
+    assert (await http.post(f"{CLIENT}/subscriptions", json=body)).status_code == 401
+    assert (await http.post(f"{CLIENT}/subscriptions", json=body, headers=me)).status_code == 400
+    with_key = {**me, **key()}
+    first = await http.post(f"{CLIENT}/subscriptions", json=body, headers=with_key)
+    again = await http.post(f"{CLIENT}/subscriptions", json=body, headers=with_key)
+    assert first.status_code == again.status_code == 202
+    assert first.json() == again.json()
+    assert first.headers["Location"] == first.json()["url"]
+    assert first.json()["invoice"]["pay_url"] == f"http://cinema.test/pay/{first.json()['invoice']['id']}"
+    other = await http.post(f"{CLIENT}/subscriptions", json={"plan_id": str(new_id())}, headers=with_key)
+    assert other.status_code == 422
+    assert other.json()["type"] == "urn:copeck:problem:idempotency-key-reused"
+    assert len(await world.sent("invoice.issue.v1")) == 1
+
+
+async def test_a_customer_sees_only_its_own(http: httpx2.AsyncClient, world: World, token_mint: TokenMint) -> None:
+    mine, another = token_mint.headers(new_id()), token_mint.headers(new_id())
+    url = await subscribe(http, world, mine)
+    assert (await http.get(url, headers=mine)).status_code == 200
+    assert (await http.get(url, headers=another)).status_code == 404
+    for action in ("pay", "cancel", "resume", "pause"):
+        assert (await http.post(f"{url}/{action}", headers=another)).status_code == 404
+    assert (await http.get(f"{CLIENT}/subscriptions", headers=another)).json()["items"] == []
+
+
+async def subscribe(http: httpx2.AsyncClient, world: World, me: dict[str, str], **plan: Any) -> str:
+    price = await world.plan(**plan)
+    answer = await http.post(f"{CLIENT}/subscriptions", json={"plan_id": str(price.plan_id)}, headers={**me, **key()})
+    assert answer.status_code in (201, 202), answer.text
+    return str(answer.headers["Location"])
+
+
+async def test_from_subscribing_to_the_end(http: httpx2.AsyncClient, world: World, token_mint: TokenMint) -> None:
+    user = new_id()
+    me = token_mint.headers(user)
+    url = await subscribe(http, world, me)
+    payment = await http.post(f"{url}/pay", headers=me)
+    assert payment.status_code == 202
+    invoice_id = UUID(payment.json()["invoice_id"])
+    assert (await http.post(f"{url}/pay", headers=me)).json()["invoice_id"] == str(invoice_id)
+
+    await world.issue_in_state(invoice_id, user)
+    assert (await http.post(f"{url}/pay", headers=me)).status_code == 200
+    waited = await http.post(f"{url}/pay", headers={**me, "Prefer": "wait=5"})
+    assert waited.json()["status"] == "issued"
+    [invoice] = (await http.get(f"{CLIENT}/invoices", headers=me)).json()["items"]
+    assert invoice["amount"] == {"value": "199.00", "currency": "RUB"}
+    assert invoice["pay_url"].endswith(f"/pay/{invoice_id}")
+    assert (await http.get(f"{CLIENT}/invoices/{invoice_id}", headers=me)).json() == invoice
+    timeline = (await http.get(f"{CLIENT}/invoices/{invoice_id}/timeline", headers=me)).json()
+    assert {(entry["what"], entry["event"]) for entry in timeline["entries"]} == {
+        ("subscription", "created"),
+        ("invoice", "issued"),
+    }
+    stranger = token_mint.headers(new_id())
+    for path in ("", "/timeline"):
+        assert (await http.get(f"{CLIENT}/invoices/{invoice_id}{path}", headers=stranger)).status_code == 404
+
+    await world.hear(invoice_id, "paid")
+    [active] = (await http.get(f"{CLIENT}/subscriptions?active=true", headers=me)).json()["items"]
+    assert active["status"] == "active"
+    [access] = (await http.get(f"{CLIENT}/access", headers=me)).json()
+    assert access["until"] == active["entitled_until"] == "2026-02-28T12:00:00Z"
+    refused = await http.post(f"{url}/pay", headers=me)
+    assert refused.status_code == 409
+    assert "2026-02-28" in refused.json()["detail"]
+
+    scheduled = (await http.post(f"{url}/cancel", headers=me)).json()
+    assert scheduled["cancel_at_period_end"] is True
+    assert (await http.post(f"{url}/resume", headers=me)).json()["cancel_at_period_end"] is False
+    assert (await http.post(f"{url}/pause", headers=me)).json()["status"] == "paused"
+    assert (await http.get(f"{CLIENT}/access", headers=me)).json() == []
+    assert (await http.post(f"{url}/resume", headers=me)).json()["status"] == "active"
+    ended = (await http.post(f"{url}/cancel", headers=me, json={"when": "now"})).json()
+    assert ended["status"] == "canceled"
+    assert (await http.post(f"{url}/cancel", headers=me, json={"when": "now"})).status_code == 409
+
+
+async def test_price_seen_by_the_customer_is_the_one_that_is_bought(
+    http: httpx2.AsyncClient, world: World, token_mint: TokenMint
+) -> None:
+    price = await world.plan()
+    body = {"plan_id": str(price.plan_id), "price_id": str(new_id())}
+    answer = await http.post(f"{CLIENT}/subscriptions", json=body, headers={**token_mint.headers(), **key()})
+    assert (answer.status_code, answer.json()["type"]) == (409, "urn:copeck:problem:price-changed")
+
+
+async def test_price_setter(http: httpx2.AsyncClient, world: World, token_mint: TokenMint) -> None:
+    """A price is superseded and never edited; a stale edit is refused; all of it is in the audit."""
+    manager = as_manager(token_mint)
+    assert (await http.get(f"{ADMIN}/plans", headers=token_mint.headers())).status_code == 403
+    title = {"ru": "Кино", "en": "Cinema"}
+    product = {"code": "subscription", "title": title}
+    created = await http.post(f"{ADMIN}/products", json=product, headers=manager)
+    assert created.status_code == 201
+    assert (await http.post(f"{ADMIN}/products", json=product, headers=manager)).status_code == 409
+    changed = await http.patch(
+        f"{ADMIN}/products/subscription",
+        json={"late_policy": "accept"},
+        headers={**manager, "If-Match": created.headers["ETag"]},
+    )
+    assert changed.json()["late_policy"] == "accept"
+    assert (await http.get(f"{ADMIN}/products/subscription", headers=manager)).json() == changed.json()
+    assert [one["code"] for one in (await http.get(f"{ADMIN}/products", headers=manager)).json()["items"]] == [
+        "subscription"
+    ]
+
+    plan = await http.post(
+        f"{ADMIN}/plans", json={"code": "monthly", "product": "subscription", "title": title}, headers=manager
+    )
+    assert plan.status_code == 201
+    plan_url = plan.headers["Location"]
+    assert (await http.get(f"{CLIENT}/plans")).json()["items"] == []
+    price = {
+        "plan_id": plan.json()["id"],
+        "amount": {"value": "199.00", "currency": "RUB"},
+        "period": {"unit": "month", "count": 1},
+    }
+    assert (await http.post(f"{ADMIN}/prices", json=price, headers=manager)).status_code == 428
+    tag = {"If-Match": plan.headers["ETag"]}
+    first = await http.post(f"{ADMIN}/prices", json=price, headers={**manager, **tag})
+    assert first.status_code == 201
+    stale = await http.post(f"{ADMIN}/prices", json=price, headers={**manager, **tag})
+    assert stale.status_code == 412
+    world.clock.advance(timedelta(days=1))
+    dearer = {**price, "amount": {"value": "299.00", "currency": "RUB"}}
+    second = await http.post(f"{ADMIN}/prices", json=dearer, headers={**manager, "If-Match": first.headers["ETag"]})
+    assert second.status_code == 201
+    [shown] = (await http.get(f"{CLIENT}/plans")).json()["items"]
+    assert shown["price"]["amount"]["value"] == "299.00"
+    both = (await http.get(f"{ADMIN}/prices?plan_id={plan.json()['id']}&limit=1", headers=manager)).json()
+    assert both["items"][0]["id"] == second.json()["id"]
+    rest = (await http.get(f"{ADMIN}/prices?cursor={both['next_cursor']}", headers=manager)).json()
+    assert [one["id"] for one in rest["items"]] == [first.json()["id"]]
+    assert (await http.get(first.headers["Location"], headers=manager)).json()["amount"]["value"] == "199.00"
+
+    tag = {"If-Match": (await http.get(plan_url, headers=manager)).headers["ETag"]}
+    off = await http.patch(plan_url, json={"on_sale": False}, headers={**manager, **tag})
+    assert off.json()["on_sale"] is False
+    assert (await http.get(f"{CLIENT}/plans")).json()["items"] == []
+    assert (await http.get(f"{ADMIN}/plans?search=month", headers=manager)).json()["items"][0]["code"] == "monthly"
+    actions = [one["action"] for one in (await http.get(f"{ADMIN}/audit", headers=manager)).json()["items"]]
+    assert actions == ["plan.change", "price.create", "price.create", "plan.create", "product.change", "product.create"]
+
+
+async def test_past_price_and_bad_cursor_are_refused(
+    http: httpx2.AsyncClient, world: World, token_mint: TokenMint
+) -> None:
+    price = await world.plan()
+    manager = as_manager(token_mint)
+    body = {
+        "plan_id": str(price.plan_id),
+        "amount": {"value": "1.00", "currency": "RUB"},
+        "period": {"unit": "year", "count": 1},
+        "active_from": "2020-01-01T00:00:00Z",
+    }
+    past = await http.post(f"{ADMIN}/prices", json=body, headers={**manager, "If-Match": "*"})
+    assert (past.status_code, past.json()["field"]) == (422, "active_from")
+    too_long = {**body, "period": {"unit": "year", "count": 99}}
+    assert (await http.post(f"{ADMIN}/prices", json=too_long, headers={**manager, "If-Match": "*"})).status_code == 422
+    assert (await http.get(f"{ADMIN}/prices?cursor=WyJ4Il0", headers=manager)).status_code == 422
+
+
+async def test_manager_changes_a_customers_subscription(
+    http: httpx2.AsyncClient, world: World, token_mint: TokenMint
+) -> None:
+    manager, user = as_manager(token_mint), new_id()
+    monthly, yearly = await world.plan(), await world.plan("yearly", minor=199000)
+    body = {"user_id": str(user), "plan_id": str(monthly.plan_id)}
+    created = await http.post(f"{ADMIN}/subscriptions", json=body, headers={**manager, **key()})
+    assert created.status_code == 201
+    url = created.headers["Location"]
+    await world.hear(UUID(created.json()["invoice"]["id"]), "paid")
+    shown = await http.get(url, headers=manager)
+    assert shown.json()["status"] == "active"
+
+    change = {"extend_days": 10, "price_id": str(yearly.id), "reason": "the projector broke"}
+    assert (await http.patch(url, json=change, headers=manager)).status_code == 428
+    changed = await http.patch(url, json=change, headers={**manager, "If-Match": shown.headers["ETag"]})
+    assert changed.status_code == 200, changed.text
+    assert changed.json()["period_end"] == "2026-03-10T12:00:00Z"
+    assert changed.json()["plan_code"] == "yearly"
+    stale = await http.patch(url, json=change, headers={**manager, "If-Match": shown.headers["ETag"]})
+    assert stale.status_code == 412
+    steps = (await http.get(f"{url}/events", headers=manager)).json()["items"]
+    assert [step["event"] for step in steps] == ["created", "period_paid", "price_changed", "extended"]
+
+    found = (await http.get(f"{ADMIN}/subscriptions?search={user}&status=active", headers=manager)).json()["items"]
+    assert [one["user_id"] for one in found] == [str(user)]
+    ended = await http.post(f"{url}/cancel", json={"when": "now", "reason": "asked by phone"}, headers=manager)
+    assert ended.json()["status"] == "canceled"
+    audit = await http.get(f"{ADMIN}/audit?subject_kind=subscription", headers=manager)
+    assert [one["action"] for one in audit.json()["items"]] == [
+        "subscription.cancel",
+        "subscription.change",
+        "subscription.create",
+    ]
+
+
+@pytest.mark.parametrize("order", ["created_at", "-created_at", "period_end"])
+async def test_lists_are_paged(http: httpx2.AsyncClient, world: World, token_mint: TokenMint, order: str) -> None:
+    price = await world.plan()
+    begun = []
+    for _ in range(5):
+        one = await world.subscribe(new_id(), price)
+        begun.append(one)
+        world.clock.advance(timedelta(minutes=1))
+    for one in begun[:2]:
+        assert one.invoice_id is not None
+        await world.hear(one.invoice_id, "paid")
+    manager, seen, cursor = as_manager(token_mint), [], ""
+    for _ in range(10):
+        page = (await http.get(f"{ADMIN}/subscriptions?order={order}&limit=2{cursor}", headers=manager)).json()
+        seen += [UUID(one["id"]) for one in page["items"]]
+        if page["next_cursor"] is None:
+            break
+        cursor = f"&cursor={page['next_cursor']}"
+    ids = [one.subscription.id for one in begun]
+    assert seen == (list(reversed(ids)) if order == "-created_at" else ids)
+
+
+async def test_manager_commands_invoices_over_the_bus(
+    http: httpx2.AsyncClient, world: World, token_mint: TokenMint
+) -> None:
+    await world.plan()
+    manager, user = as_manager(token_mint), new_id()
+    body = {
+        "user_id": str(user),
+        "product": "subscription",
+        "amount": {"value": "50.00", "currency": "RUB"},
+        "description": "A ticket",
+        "capture": "manual",
+    }
+    with_key = {**manager, **key()}
+    issued = await http.post(f"{ADMIN}/invoices", json=body, headers=with_key)
+    assert issued.status_code == 202
+    assert (await http.post(f"{ADMIN}/invoices", json=body, headers=with_key)).json() == issued.json()
+    [(_, command)] = await world.sent("invoice.issue.v1")
+    assert (command["kind"], command["amount_minor"], command["capture"]) == ("manual", 5000, "manual")
+    invoice_id = UUID(issued.json()["invoice_id"])
+    assert (await http.get(issued.headers["Location"], headers=manager)).json()["status"] == "pending"
+
+    await world.issue_in_state(invoice_id, user, cause_id=UUID(issued.json()["id"]), kind="manual")
+    waited = await http.post(f"{ADMIN}/invoices", json=body, headers={**with_key, "Prefer": "wait=1"})
+    assert (waited.status_code, waited.json()["status"]) == (200, "applied")
+    fate = (await http.get(issued.headers["Location"], headers=manager)).json()
+    assert (fate["status"], fate["invoice_status"]) == ("applied", "issued")
+    url = f"{ADMIN}/invoices/{invoice_id}"
+    assert (await http.get(url, headers=manager)).json()["payer"] == str(user)
+    assert (await http.get(f"{url}/timeline", headers=manager)).status_code == 200
+    found = (await http.get(f"{ADMIN}/invoices?user_id={user}&kind=manual", headers=manager)).json()["items"]
+    assert [one["id"] for one in found] == [str(invoice_id)]
+
+    why = {"reason": "a mistake"}
+    for action in ("refund", "capture"):
+        refused = await http.post(f"{url}/{action}", json=why, headers={**manager, **key()})
+        assert refused.status_code == 409, action
+    canceled = await http.post(f"{url}/cancel", json=why, headers={**manager, **key()})
+    assert canceled.status_code == 202
+    await world.refuse_in_state(UUID(canceled.json()["id"]), invoice_id)
+    fate = (await http.get(canceled.headers["Location"], headers={**manager, "Prefer": "wait=1"})).json()
+    assert (fate["status"], fate["code"]) == ("refused", "test")
+    await world.set_in_state(invoice_id, "authorized")
+    assert (await http.post(f"{url}/capture", headers={**manager, **key()})).status_code == 202
+    await world.set_in_state(invoice_id, "paid")
+    too_much = {"amount": {"value": "50.01", "currency": "RUB"}, **why}
+    assert (await http.post(f"{url}/refund", json=too_much, headers={**manager, **key()})).status_code == 422
+    part = {"amount": {"value": "20.00", "currency": "RUB"}, **why}
+    assert (await http.post(f"{url}/refund", json=part, headers={**manager, **key()})).status_code == 202
+    [(_, refund)] = await world.sent("invoice.refund.v1")
+    assert refund["amount_minor"] == 2000
+
+
+async def test_cabinet_without_scripts(http: httpx2.AsyncClient, world: World, token_mint: TokenMint) -> None:
+    """Subscribe, see it wait, pay on, cancel: by forms alone, in both languages."""
+    price = await world.plan()
+    stranger = await http.get("/?lang=en")
+    assert "Sign in or register" in stranger.text
+    assert "A month of cinema" in stranger.text
+    user = new_id()
+    me = token_mint.headers(user)
+    assert "Подписок пока нет" in (await http.get("/?lang=ru", headers=me)).text
+    form = {"plan_id": str(price.plan_id), "price_id": str(price.id), "form_key": str(new_id())}
+    sent = await http.post("/subscriptions/actions/subscribe?lang=en", data=form, headers=me)
+    assert sent.status_code == 303
+    assert sent.headers["Location"].startswith("http://cinema.test/pay/")
+    again = await http.post("/subscriptions/actions/subscribe?lang=en", data=form, headers=me)
+    assert again.headers["Location"] == sent.headers["Location"]
+    invoice_id = UUID(sent.headers["Location"].rsplit("/", 1)[1])
+    await world.issue_in_state(invoice_id, user)
+    page = (await http.get("/?lang=en", headers=me)).text
+    assert "Waiting for payment" in page
+    await world.hear(invoice_id, "paid")
+    panel = (await http.get("/subscriptions/panel?lang=en", headers=me)).text
+    assert 'data-status="active"' in panel
+    [(_, state)] = await world.sent("subscription.activated.v1")
+    actions = f"/subscriptions/actions/{state['subscription_id']}"
+    for action, done in (("cancel", "scheduled"), ("resume", "resumed"), ("pause", "paused"), ("resume", "resumed")):
+        answer = await http.post(f"{actions}/{action}", headers=me)
+        assert (answer.status_code, answer.headers["Location"]) == (303, f"/?done={done}")
+    refused = await http.post(f"{actions}/pay", headers=me)
+    assert refused.headers["Location"] == "/?problem=not-allowed-now"
+    assert "the subscription has changed" in (await http.get(f"{refused.headers['Location']}&lang=en", headers=me)).text
+    why = await http.get(f"/subscriptions/invoices/{invoice_id}?lang=en", headers=me)
+    assert "What happened to the invoice" in why.text
+    assert (await http.get(f"/subscriptions/invoices/{new_id()}", headers=me)).status_code == 404
+    now = await http.post(f"{actions}/cancel", data={"when": "now"}, headers=me)
+    assert now.headers["Location"] == "/?done=canceled"
+    assert "Завершённые: 1" in (await http.get("/?lang=ru", headers=me)).text
+
+
+async def test_an_expired_invoice_can_be_paid_anew(
+    http: httpx2.AsyncClient, world: World, token_mint: TokenMint
+) -> None:
+    me = token_mint.headers(new_id())
+    url = await subscribe(http, world, me)
+    first = (await http.post(f"{url}/pay", headers=me)).json()["invoice_id"]
+    await world.hear(UUID(first), "expired", kind=InvoiceExpired)
+    assert (await http.get(url, headers=me)).json()["invoice"] is None
+    assert (await http.post(f"{url}/pay", headers=me)).json()["invoice_id"] != first
+
+
+async def test_a_trial_needs_no_invoice(http: httpx2.AsyncClient, world: World, token_mint: TokenMint) -> None:
+    me = token_mint.headers(new_id())
+    url = await subscribe(http, world, me, trial_days=7)
+    shown = (await http.get(url, headers=me)).json()
+    assert (shown["status"], shown["invoice"]) == ("trialing", None)
+    assert shown["entitled_until"] == "2026-02-07T12:00:00Z"
+    assert await world.sent("invoice.issue.v1") == []
