@@ -1,6 +1,6 @@
 """Money on the wire: `{"value": "199.00", "currency": "RUB"}`."""
 
-from typing import Annotated, Any, Self
+from typing import Annotated, Self
 
 from pydantic import Field, GetJsonSchemaHandler, field_validator, model_validator
 from pydantic.json_schema import JsonSchemaValue
@@ -45,6 +45,7 @@ class MoneyModel(StrictModel):
     @classmethod
     def __get_pydantic_json_schema__(cls, core: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
         """Name the currencies in the schema, so that a client sees them before it is refused."""
-        schema: dict[str, Any] = handler.resolve_ref_schema(handler(core))
+        reference = handler(core)
+        schema = handler.resolve_ref_schema(reference)
         schema["properties"]["currency"]["enum"] = sorted(EXPONENTS)
-        return handler(core)
+        return reference

@@ -42,18 +42,35 @@ def build_openapi(*, title: str, version: str, description: str, routes: Sequenc
     return document
 
 
+# FastAPI cannot say that a header is required without also answering 422 for it; these answer 400 and 428.
+_REQUIRED_HEADERS = frozenset({"idempotency-key", "if-match"})
+
+
+def _plain_parameter(parameter: dict[str, Any]) -> None:
+    """Take null out of a parameter's schema (an address or a header cannot say it), and name the required headers."""
+    schema = parameter.get("schema", {})
+    options = [option for option in schema.get("anyOf", []) if option != {"type": "null"}]
+    if "anyOf" in schema and len(options) == 1:
+        rest = {name: value for name, value in schema.items() if name != "anyOf"}
+        parameter["schema"] = {**options[0], **rest}
+    if parameter["in"] == "header" and parameter["name"].lower() in _REQUIRED_HEADERS:
+        parameter["required"] = True
+
+
 def _complete(operation: dict[str, Any], parameters: list[dict[str, Any]]) -> None:
     """Add the error answers that follow from the operation's shape; what it declares itself stays."""
     headers = {parameter["name"].lower() for parameter in parameters if parameter["in"] == "header"}
-    statuses = {400, 422, 429, 500, 503}
+    for parameter in parameters:
+        _plain_parameter(parameter)
+    # 401 and 403 also come from the edge, for credentials that are no good or that another site's page sends.
+    statuses = {400, 401, 403, 413, 422, 429, 500, 503}
     if operation.get("security"):
         optional = {} in operation["security"]
         operation["security"] = [{name: []} for name in _SECURITY] + ([{}] if optional else [])
-        statuses |= {401, 403}
     if any(parameter["in"] == "path" for parameter in parameters):
         statuses.add(404)
     if "requestBody" in operation:
-        statuses |= {413, 415}
+        statuses.add(415)
     if "idempotency-key" in headers:
         statuses.add(409)
     if "if-match" in headers:
