@@ -154,6 +154,11 @@ def _send_quietly(task: Task[Any, Any], args: list[Any], headers: dict[str, str]
 _running: dict[str, tuple[float, AbstractContextManager[Any]]] = {}
 
 
+@signals.setup_logging.connect(weak=False)
+def _keep_logging(**_: Any) -> None:
+    """Whoever listens here keeps Celery from setting up logging in its own way; ours is set up already."""
+
+
 @signals.before_task_publish.connect(weak=False)
 def _add_trace(headers: dict[str, Any] | None = None, **_: Any) -> None:
     if headers is not None:

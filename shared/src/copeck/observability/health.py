@@ -10,6 +10,7 @@ CHECK_TIMEOUT_S = 2.0
 _CACHE_S = 1.0
 
 Check = Callable[[], Awaitable[object]]
+RenderMetrics = Callable[[], bytes | Awaitable[bytes]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +94,7 @@ class Health:
 class HealthServer:
     """`/healthz`, `/readyz` and `/metrics` for processes without an HTTP API of their own; plain asyncio."""
 
-    def __init__(self, health: Health, render_metrics: Callable[[], bytes], port: int, host: str = "127.0.0.1") -> None:
+    def __init__(self, health: Health, render_metrics: RenderMetrics, port: int, host: str = "127.0.0.1") -> None:
         self._health = health
         self._render_metrics = render_metrics
         self._port = port
@@ -140,5 +141,7 @@ class HealthServer:
             status = b"200 OK" if report.ok else b"503 Service Unavailable"
             return status, b"application/json", orjson.dumps(report.as_dict())
         if path == b"/metrics":
-            return b"200 OK", b"text/plain; version=0.0.4; charset=utf-8", self._render_metrics()
+            rendered = self._render_metrics()
+            text = rendered if isinstance(rendered, bytes) else await rendered
+            return b"200 OK", b"text/plain; version=0.0.4; charset=utf-8", text
         return b"404 Not Found", b"text/plain", b"not found\n"

@@ -3,6 +3,7 @@
 Labels hold names from code only (queues, message types, outcomes), never ids or text from outside.
 """
 
+import os
 import threading
 from wsgiref.simple_server import WSGIServer
 
@@ -16,6 +17,7 @@ from prometheus_client import (
     generate_latest,
     start_http_server,
 )
+from prometheus_client.multiprocess import MultiProcessCollector
 
 __all__ = [
     "CONTENT_TYPE_LATEST",
@@ -27,6 +29,7 @@ __all__ = [
     "Histogram",
     "MetricsServer",
     "render",
+    "render_processes",
 ]
 
 LATENCY_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
@@ -64,6 +67,18 @@ TASK_SEND_FAILURES = Counter(
 def render(registry: CollectorRegistry = REGISTRY) -> bytes:
     """Return all metrics in Prometheus' text format."""
     return generate_latest(registry)
+
+
+def render_processes() -> bytes:
+    """Return the metrics of all processes that share them through PROMETHEUS_MULTIPROC_DIR, or else of this one.
+
+    Celery's children count in their own memory; the folder has to be named before this module is imported.
+    """
+    if not os.environ.get("PROMETHEUS_MULTIPROC_DIR"):
+        return render()
+    registry = CollectorRegistry()
+    MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
+    return render(registry)
 
 
 class MetricsServer:
