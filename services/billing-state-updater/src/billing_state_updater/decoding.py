@@ -1,11 +1,10 @@
 """From a delivery to a command, or to a reason why it is none."""
 
+from billing_state_updater.world import Delivery, Incoming, Quarantined
 from copeck.contracts.base import Command, ContractError
 from copeck.contracts.envelope import Envelope
 from copeck.contracts.registry import OPERATOR, UPDATER, entry_of, shard_of
 from copeck.kernel.ids import id_time
-
-from billing_state_updater.world import Delivery, Incoming, Quarantined
 
 ORIGINAL_SENDER = "x-original-sender"
 """Set by an operator who sends a message again: the user whom the broker verified when it was first sent."""

@@ -6,13 +6,13 @@ from typing import Any
 from uuid import UUID
 
 import psycopg
-from copeck.contracts import commands
-from copeck.contracts.base import Command
 
 from billing_state_updater.domain import books
 from billing_state_updater.domain.decide import decide
 from billing_state_updater.store import load, save
 from billing_state_updater.world import Incoming, Outgoing, Quarantined, World
+from copeck.contracts import commands
+from copeck.contracts.base import Command
 
 Connection = psycopg.AsyncConnection[tuple[Any, ...]]
 
@@ -112,7 +112,7 @@ async def _load(connection: Connection, pipeline: psycopg.AsyncPipeline, batch: 
             await load.by_ids(cursor, statement, ids)
             wanted.append((take, cursor))
     await pipeline.sync()
-    held: dict[int, int] = {number: epoch for number, epoch in await fence.fetchall()}
+    held: dict[int, int] = dict(await fence.fetchall())
     lost = {shard for shard in batch.shards if held.get(shard) != batch.epochs.get(shard)}
     if lost:
         raise FencedError(lost)
@@ -208,7 +208,8 @@ async def _save(connection: Connection, world: World, batch: Batch) -> None:
     await save.accounts(cursor, world)
     await save.transitions(cursor, world, batch.epochs)
     await save.transfers(cursor, world)
-    await save.notes(cursor, world)
+    await save.bookings(cursor, world)
+    await save.refusals(cursor, world)
     await save.outbox(cursor, world)
     await save.cursors(cursor, batch.published)
     await save.quarantine(cursor, batch.unreadable + world.quarantined, world.now)

@@ -2,8 +2,9 @@
 
 from typing import ClassVar
 
-from copeck.kernel.settings import Settings
 from pydantic import Field
+
+from copeck.kernel.settings import Settings
 
 
 class UpdaterSettings(Settings):

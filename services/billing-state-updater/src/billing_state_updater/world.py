@@ -11,14 +11,14 @@ from typing import Any
 from uuid import UUID
 
 import orjson
-from copeck.contracts import commands, events
-from copeck.contracts.base import Command, Message
-from copeck.kernel.ids import new_id
 
 from billing_state_updater.domain import books
 from billing_state_updater.domain.aggregates import Account, Invoice, Payment, Payout, Refund
 from billing_state_updater.domain.fold import step_invoice, step_payout
 from billing_state_updater.domain.outcomes import Announcement, Applied, Illegal, Outcome, Poison, Stale, Transfer
+from copeck.contracts import commands, events
+from copeck.contracts.base import Command, Message
+from copeck.kernel.ids import new_id
 
 
 @dataclass(slots=True)

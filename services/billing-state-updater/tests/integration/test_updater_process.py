@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+
 from copeck.contracts import commands
 from copeck.kernel.ids import new_id
 from copeck.testkit.waiting import eventually

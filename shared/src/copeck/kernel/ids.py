@@ -9,18 +9,22 @@ from uuid import UUID
 _RANDOM_BITS = 74
 _COUNTER_STEP_MAX = 1 << 32
 _lock = threading.Lock()
-_last = 0
+
+
+class _Last:
+    """The greatest id that this process made."""
+
+    value = 0
 
 
 def new_id() -> UUID:
     """Make an id greater than every one that this process made before, also when the clock steps back."""
-    global _last
     stamp = time.time_ns() // 1_000_000
     value = (stamp << _RANDOM_BITS) | (int.from_bytes(os.urandom(10)) >> 6)
     with _lock:
-        if value <= _last:
-            value = _last + 1 + int.from_bytes(os.urandom(4)) % _COUNTER_STEP_MAX
-        _last = value
+        if value <= _Last.value:
+            value = _Last.value + 1 + int.from_bytes(os.urandom(4)) % _COUNTER_STEP_MAX
+        _Last.value = value
     return _layout(value)
 
 

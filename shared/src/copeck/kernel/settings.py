@@ -58,7 +58,7 @@ class Settings(BaseSettings):
     request_timeout_s: float = 35.0
     trusted_hosts: tuple[str, ...] = ("*",)
     trusted_proxies: str = "127.0.0.1"
-    """Whose X-Forwarded-For is believed: addresses and networks with commas between, or `*` where only nginx can call."""
+    """Whose X-Forwarded-For is believed: addresses or networks, by commas; `*` where only nginx can call."""
     rate_limit_factor: int = 1
     """Multiplies every rate limit: for tests that buy thousands of times from one address."""
 

@@ -26,7 +26,7 @@ class Payment:
 
 @dataclass(slots=True)
 class Refund:
-    """Money on its way back. `source` is the account that gave it, `commission_minor` what came back to that account."""
+    """Money that goes back: `source` is the account that gave it, `commission_minor` what came back to that account."""
 
     id: UUID
     invoice_id: UUID

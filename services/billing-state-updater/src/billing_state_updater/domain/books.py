@@ -88,7 +88,7 @@ def commission_share(commission: int, amount: int, refunded: int, returned: int)
 
 
 def refund_opened(source: str, amount: int, commission: int, currency: str) -> tuple[Transfer, ...]:
-    """Return the transfers of a refund that is asked for: the commission comes back first, so that the source has it."""
+    """Return the transfers of a refund that begins; the commission comes back first, so that the source has it."""
     transfers = commission_returned(source, commission, currency)
     if family(source) != "receivable":
         transfers += (Transfer(source, REFUNDS_IN_TRANSIT, amount, currency, "refund"),)

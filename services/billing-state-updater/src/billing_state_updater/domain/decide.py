@@ -5,13 +5,12 @@ from datetime import datetime
 from typing import Protocol
 from uuid import UUID
 
-from copeck.contracts import commands
-from copeck.contracts.base import Message
-
 from billing_state_updater.domain import payouts, wallets
 from billing_state_updater.domain.aggregates import Account, Invoice, Payout
 from billing_state_updater.domain.invoices import payments, refunds, terms
 from billing_state_updater.domain.outcomes import Illegal, Outcome, Poison
+from copeck.contracts import commands
+from copeck.contracts.base import Message
 
 
 class World(Protocol):

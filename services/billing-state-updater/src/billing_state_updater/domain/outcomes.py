@@ -3,9 +3,8 @@
 from dataclasses import dataclass, field
 from uuid import UUID
 
-from copeck.contracts.base import Message
-
 from billing_state_updater.domain.aggregates import Changes, Payment, Refund
+from copeck.contracts.base import Message
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,10 +1,9 @@
 """What commands do to a payout. Its source is debited when it becomes `pending`, and again at each retry."""
 
-from copeck.contracts import commands, events
-
 from billing_state_updater.domain import books
 from billing_state_updater.domain.aggregates import Changes, Payout
 from billing_state_updater.domain.outcomes import Applied, Duplicate, Illegal, Outcome, Poison, Stale, Step, Transfer
+from copeck.contracts import commands, events
 
 _TERMS = (
     "account",

@@ -1,10 +1,9 @@
 """Commands about accounts themselves: opening a wallet, correcting the books by hand, settlements to the bank."""
 
-from copeck.contracts import commands
-
 from billing_state_updater.domain import books
 from billing_state_updater.domain.aggregates import Account
 from billing_state_updater.domain.outcomes import Applied, Duplicate, Illegal, Outcome, Transfer
+from copeck.contracts import commands
 
 
 def open_wallet(account: Account, command: commands.WalletOpen) -> Outcome:

@@ -9,12 +9,12 @@ from typing import Any
 from uuid import UUID
 
 import psycopg
-from copeck.kernel.ids import id_day
 
 from billing_state_updater.domain.aggregates import Account, Invoice, Payment, Payout, Refund
 from billing_state_updater.store.arrays import dates, int2s, texts, uuids
 from billing_state_updater.tables import INVOICE_HOT, INVOICE_TERMS, PAYOUT
 from billing_state_updater.world import World
+from copeck.kernel.ids import id_day
 
 Cursor = psycopg.AsyncCursor[tuple[Any, ...]]
 
@@ -27,7 +27,7 @@ INBOX = (
     "INSERT INTO state.inbox (day, id) SELECT day, id FROM unnest($1, $2) AS row (day, id) ORDER BY day, id "
     "ON CONFLICT DO NOTHING RETURNING id"
 )
-INVOICES = f"SELECT id, {_quoted} FROM state.invoices WHERE id = ANY($1) ORDER BY id FOR NO KEY UPDATE"
+INVOICES = f"SELECT id, {_quoted} FROM state.invoices WHERE id = ANY($1) ORDER BY id FOR NO KEY UPDATE"  # noqa: S608  names of columns, all ours
 PAYMENTS = (
     "SELECT id, invoice_id, provider, shop, transaction, status, amount_minor, currency, method, failure_code, "
     "failure_reason, late FROM state.payments WHERE invoice_id = ANY($1)"
@@ -37,7 +37,7 @@ REFUNDS = (
     "shop, transaction, refund_transaction, reason, failure_code, failure_reason, version "
     "FROM state.refunds WHERE invoice_id = ANY($1)"
 )
-PAYOUTS = f"SELECT id, {_payout_quoted} FROM state.payouts WHERE id = ANY($1) ORDER BY id FOR NO KEY UPDATE"
+PAYOUTS = f"SELECT id, {_payout_quoted} FROM state.payouts WHERE id = ANY($1) ORDER BY id FOR NO KEY UPDATE"  # noqa: S608  names of columns, all ours
 BOOKINGS = "SELECT id FROM state.bookings WHERE id = ANY($1)"
 ACCOUNTS = (
     "SELECT name, currency, balance_minor, version, opened FROM state.accounts "
@@ -52,7 +52,7 @@ async def fence(cursor: Cursor, shards: Sequence[int]) -> None:
 
 async def inbox(cursor: Cursor, ids: Sequence[UUID]) -> None:
     """Enter message ids; those that come back are new."""
-    await cursor.execute(INBOX, (dates([id_day(id) for id in ids]), uuids(ids)), prepare=True)
+    await cursor.execute(INBOX, (dates([id_day(item) for item in ids]), uuids(ids)), prepare=True)
 
 
 async def by_ids(cursor: Cursor, statement: str, ids: Iterable[UUID]) -> None:

@@ -1,9 +1,7 @@
 """Leases of shards, fencing epochs, outbox positions, and the maintenance of partitions."""
 
 from collections.abc import Iterable, Sequence
-from datetime import datetime
 from typing import Any
-from uuid import UUID
 
 import psycopg
 
@@ -49,7 +47,8 @@ async def acquire(connection: Connection, owner: str, limit: int, lease_s: float
     """
     async with connection.transaction():
         cursor = await connection.execute(
-            "SELECT shard FROM state.shard_leases WHERE owner IS NULL OR owner = %s OR leased_until < clock_timestamp() "
+            "SELECT shard FROM state.shard_leases "
+            "WHERE owner IS NULL OR owner = %s OR leased_until < clock_timestamp() "
             "ORDER BY shard LIMIT %s FOR UPDATE SKIP LOCKED",
             (owner, limit),
         )
@@ -106,8 +105,6 @@ async def unpublished(connection: Connection, shard: int, after_seq: int, limit:
 
 def _outgoing(row: tuple[Any, ...]) -> Outgoing:
     shard, seq, message_id, type_name, subject, cause_id, correlation_id, traceparent, body, at = row
-    assert isinstance(message_id, UUID)
-    assert isinstance(at, datetime)
     return Outgoing(
         shard, seq, message_id, type_name, subject, cause_id, correlation_id, traceparent, body.encode(), at
     )

@@ -4,9 +4,6 @@ from dataclasses import replace
 from typing import Any
 from uuid import UUID
 
-from copeck.contracts import commands, events
-from copeck.contracts.base import Message
-
 from billing_state_updater.domain import books
 from billing_state_updater.domain.aggregates import Changes, Invoice, Payment, Refund
 from billing_state_updater.domain.identity import derived_id
@@ -22,6 +19,8 @@ from billing_state_updater.domain.outcomes import (
     Step,
     Transfer,
 )
+from copeck.contracts import commands, events
+from copeck.contracts.base import Message
 
 _NEVER_PAID = frozenset({"canceled", "expired", "voided"})
 

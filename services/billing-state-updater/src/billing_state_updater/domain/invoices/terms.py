@@ -2,12 +2,11 @@
 
 from datetime import datetime
 
-from copeck.contracts import commands, events
-
 from billing_state_updater.domain import books
 from billing_state_updater.domain.aggregates import Changes, Invoice
 from billing_state_updater.domain.machines import OPEN
 from billing_state_updater.domain.outcomes import Applied, Duplicate, Illegal, Outcome, Stale, Step
+from copeck.contracts import commands, events
 
 _TERMS = (
     "account",
