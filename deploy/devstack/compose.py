@@ -13,7 +13,6 @@ from typing import Any
 
 from copeck.messaging.topology import USERS
 from copeck.storage.roles import LOGINS
-from deploy.devstack import health
 from deploy.devstack.console import RunnerError, say
 from deploy.devstack.scratch import ROOT
 from deploy.devstack.services import PROVIDER, SHOP
@@ -100,6 +99,8 @@ class Compose:
             "COPECK_EMULATOR_URL": emulator,
             "COPECK_WIDGET_URL": f"{emulator}/bundles/cloudpayments.js",
             "COMPOSE_HTTP_TIMEOUT": "300",
+            # A build fetches packages, and the host's network is the one that is known to have a way out.
+            "COPECK_BUILD_NETWORK": os.environ.get("COPECK_BUILD_NETWORK", "host"),
         }
         self.urls = {"public": public, "admin": self._env["COPECK_ADMIN_URL"], "cloudpayments": emulator}
 
@@ -120,6 +121,13 @@ class Compose:
         if done.returncode != 0:
             raise RunnerError(f"compose {arguments[0]} failed: {(done.stderr or '').strip()[-800:]}")
         return done.stdout or ""
+
+    def create_user(self, role: str) -> dict[str, str]:
+        """Make an account with a role, by auth's own command in its container."""
+        person = {"email": f"{role}@copeck.test", "password": secrets.token_urlsafe(12)}
+        create = ["python", "-m", "auth", "create-user", "--email", person["email"], "--role", role, "--password-stdin"]
+        self.run("exec", "-T", "auth", *create, quiet=True, text=f"{person['password']}\n")
+        return person
 
     def wait_healthy(self) -> None:
         """Wait until every container that stays is healthy, and the one-shot job has ended well."""
@@ -151,12 +159,15 @@ class Compose:
         return waiting
 
 
+def operator_output(compose: Compose, *arguments: str) -> str:
+    """Run the operator CLI in a container of its own and return what it prints."""
+    return compose.run("run", "--rm", "--no-deps", "-T", "operator", *arguments, quiet=True)
+
+
 def run(*, keep: bool) -> int:
     """Build, start, check, run the demo's scenario against the containers, and remove them with their data."""
     from deploy.devstack import demo
 
-    if health.http("http://127.0.0.1:9/")() and shutil.which("docker") is None:
-        raise RunnerError("Docker was not found: apt-get install docker.io docker-compose")
     make_secrets()
     compose = Compose()
     compose.run("down", "--volumes", "--remove-orphans", quiet=True)

@@ -1,12 +1,16 @@
 """`make demo`: sells one subscription through everything, and prints what happened to its invoice."""
 
+import json
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from deploy.devstack import running
 from deploy.devstack.console import RunnerError, say
 from deploy.devstack.stack import Stack
 from deploy.devstack.summary import print_summary
+
+if TYPE_CHECKING:
+    from deploy.devstack.compose import Compose
 
 _MONITOR_S = 0.5
 # What a paid subscription must have gone through, in this order, and the transfer that must be in the books.
@@ -42,6 +46,23 @@ def _sell(state: dict[str, Any]) -> None:
     check(timeline)
     if running.print_operator(state, "ledger", "verify") != 0:
         raise RunnerError("copeck ledger verify found the books wrong")
+
+
+def run_against_compose(compose: "Compose") -> None:
+    """Sell to a visitor of the containers, show the timeline by the operator's container, and try the listeners."""
+    from deploy.devstack.compose import operator_output
+    from tests.e2e.scenario import Site, client, sell
+
+    manager = compose.create_user("manager")
+    site = Site(compose.urls["public"], compose.urls["cloudpayments"], manager, compose.urls["admin"])
+    sale = sell(site, say)
+    check(json.loads(operator_output(compose, "invoice", "show", sale.invoice_id, "--json")))
+    print(f"\n{operator_output(compose, 'invoice', 'show', sale.invoice_id)}", flush=True)
+    with client(site.admin_url) as admin:
+        for path, status in (("/admin/api/v1/plans", 401), ("/subscriptions/api/v1/plans", 404)):
+            answer = admin.get(path)
+            if answer.status_code != status:
+                raise RunnerError(f"the admin listener answered {answer.status_code} to {path}, not {status}")
 
 
 def check(timeline: Any) -> None:

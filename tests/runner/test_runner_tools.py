@@ -1,0 +1,192 @@
+"""The runner's tools: choosing infrastructure, settings files, checks of locks, the summary of tests, secrets, make."""
+
+import json
+import os
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from deploy.devstack import check, compose, dotenv, prepare, testing
+from deploy.devstack.console import RunnerError
+from deploy.devstack.infra import choose as choosing
+from deploy.devstack.infra import docker, given, native, packages
+from deploy.devstack.infra.base import Context, Endpoints
+from deploy.devstack.scratch import ROOT
+
+TARGETS = (
+    *("install", "migrate", "up", "down", "demo", "worker", "beat", "shell", "operator"),
+    *("test", "check", "bench", "chaos", "bugs", "compose-demo", "lock", "docs", "coverage-map"),
+)
+CONTEXT = Context.__new__(Context)
+
+
+@pytest.fixture
+def nothing_given(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+    for variable in ("COPECK_INFRA", *given.VARIABLES.values()):
+        monkeypatch.delenv(variable, raising=False)
+    return monkeypatch
+
+
+def test_given_servers_come_first(nothing_given: pytest.MonkeyPatch) -> None:
+    for variable in given.VARIABLES.values():
+        nothing_given.setenv(variable, "postgresql://somewhere")
+    assert choosing.choose(CONTEXT).kind == "env"
+
+
+def test_installed_servers_come_second(nothing_given: pytest.MonkeyPatch) -> None:
+    nothing_given.setattr(native, "missing", dict)
+    assert choosing.choose(CONTEXT).kind == "native"
+
+
+def test_containers_come_third(nothing_given: pytest.MonkeyPatch) -> None:
+    nothing_given.setattr(native, "missing", lambda: {"RabbitMQ": "rabbitmq-server"})
+    nothing_given.setattr(docker, "usable", lambda: None)
+    assert choosing.choose(CONTEXT).kind == "docker"
+
+
+def test_servers_are_installed_where_that_is_allowed(nothing_given: pytest.MonkeyPatch) -> None:
+    installed: list[list[str]] = []
+    nothing_given.setattr(native, "missing", lambda: {"RabbitMQ": "rabbitmq-server"})
+    nothing_given.setattr(docker, "usable", lambda: "no engine")
+    nothing_given.setattr(packages, "may_install", lambda: True)
+    nothing_given.setattr(packages, "install", installed.append)
+    assert choosing.choose(CONTEXT).kind == "native"
+    assert installed == [["rabbitmq-server"]]
+
+
+def test_else_one_line_says_what_to_install(nothing_given: pytest.MonkeyPatch) -> None:
+    nothing_given.setattr(native, "missing", lambda: {"RabbitMQ": "rabbitmq-server"})
+    nothing_given.setattr(docker, "usable", lambda: "no engine")
+    nothing_given.setattr(packages, "may_install", lambda: False)
+    with pytest.raises(RunnerError, match="apt-get install rabbitmq-server"):
+        choosing.choose(CONTEXT)
+
+
+def test_an_unknown_kind_is_refused(nothing_given: pytest.MonkeyPatch) -> None:
+    nothing_given.setenv("COPECK_INFRA", "podman")
+    with pytest.raises(RunnerError, match="env, native, docker"):
+        choosing.choose(CONTEXT)
+
+
+def test_env_without_urls_names_what_is_missing(nothing_given: pytest.MonkeyPatch) -> None:
+    nothing_given.setenv("COPECK_INFRA", "env")
+    with pytest.raises(RunnerError, match="COPECK_TEST_POSTGRES_URL"):
+        choosing.choose(CONTEXT)
+
+
+def test_the_policy_that_holds_daemons_back_leaves_no_trace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    policy = tmp_path / "policy-rc.d"
+    monkeypatch.setattr(packages, "_POLICY", policy)
+    with packages._no_daemons():
+        assert subprocess.run([policy], check=False).returncode == 101
+    assert not policy.exists()
+    policy.write_text("#!/bin/sh\nexit 0\n")
+    policy.chmod(0o700)
+    with packages._no_daemons():
+        assert "101" in policy.read_text()
+    assert policy.read_text() == "#!/bin/sh\nexit 0\n"
+    assert policy.stat().st_mode & 0o777 == 0o700
+
+
+def test_the_settings_file_does_not_override_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / ".env"
+    file.write_text("# a comment\nCOPECK_INFRA=docker\nCOPECK_SCRATCH_DIR='/a b'\nPATH=/nowhere\nnot a setting\n")
+    monkeypatch.setenv("COPECK_INFRA", "native")
+    monkeypatch.delenv("COPECK_SCRATCH_DIR", raising=False)
+    path = os.environ["PATH"]
+    dotenv.load(file)
+    assert os.environ["COPECK_INFRA"] == "native"
+    assert os.environ["COPECK_SCRATCH_DIR"] == "/a b"
+    assert os.environ["PATH"] == path
+
+
+def test_each_login_has_its_own_url() -> None:
+    endpoints = Endpoints("postgresql://postgres:x@127.0.0.1:5432/postgres", "amqp://a:b@127.0.0.1:5672/%2F", "", "")
+    logins = prepare.Logins({"auth": "p/w"}, {"auth": "q", "gateway": "r", "reminders": "s"})
+    assert prepare.database_urls(endpoints, logins) == {"auth": "postgresql://auth:p%2Fw@127.0.0.1:5432/copeck"}
+    billing, celery = prepare.broker_urls(endpoints, logins)
+    assert billing["auth"] == "amqp://auth:q@127.0.0.1:5672/billing"
+    assert set(celery) == {"gateway", "reminders"}
+    assert celery["gateway"] == "amqp://gateway:r@127.0.0.1:5672/celery"
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "--index-url https://mirror.example/simple",
+        "-i https://mirror.example",
+        "--find-links /wheels",
+        "a @ file:///a.whl",
+    ],
+)
+def test_an_index_address_in_a_lock_is_found(line: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "deploy" / "lock"
+    folder.mkdir(parents=True)
+    (folder / "auth.txt").write_text(f"a==1 \\\n    --hash=sha256:00\n{line}\n")
+    monkeypatch.setattr(check, "ROOT", tmp_path)
+    passed, output = check.locks()
+    assert not passed
+    assert "auth.txt:3" in output
+
+
+def test_a_requirement_without_a_hash_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "deploy" / "lock"
+    folder.mkdir(parents=True)
+    (folder / "auth.txt").write_text("a==1 \\\n    --hash=sha256:00\nb==2\n")
+    monkeypatch.setattr(check, "ROOT", tmp_path)
+    assert check.locks() == (False, "auth.txt: b==2 has no hash")
+
+
+def test_the_locks_are_clean() -> None:
+    assert check.locks() == (True, "")
+
+
+def test_one_summary_of_all_suites(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    report = tmp_path / "junit.xml"
+    report.write_text('<testsuites><testsuite tests="7" failures="1" errors="1" skipped="2"/></testsuites>')
+    outcome = testing.Outcome("unit")
+    testing._read_report(outcome, report)
+    assert (outcome.passed, outcome.failed, outcome.skipped) == (3, 2, 2)
+    assert testing._summarise([outcome, testing.Outcome("e2e", passed=4, broken=True)]) == 1
+    assert capsys.readouterr().out.splitlines()[-1] == "7 passed, 3 failed"
+    assert testing._summarise([testing.Outcome("unit", passed=1)]) == 0
+    assert testing._summarise([]) == 1
+
+
+def test_an_unknown_suite_is_refused() -> None:
+    with pytest.raises(RunnerError, match="no suite e3e; there are unit, integration"):
+        testing.run(["e3e"], [])
+
+
+def test_secrets_are_made_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "secrets"
+    monkeypatch.setattr(compose, "SECRETS", folder)
+    compose.make_secrets()
+    first = {path.name: path.read_text() for path in folder.iterdir()}
+    compose.make_secrets()
+    assert {path.name: path.read_text() for path in folder.iterdir()} == first
+    assert folder.stat().st_mode & 0o777 == 0o700
+    assert json.loads(first["broker_passwords"])["gateway"] in first["gateway_celery_broker_url"]
+    (folder / "shops").unlink()
+    with pytest.raises(RunnerError, match="incomplete"):
+        compose.make_secrets()
+
+
+def test_the_compose_file_mounts_every_secret_that_is_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(compose, "SECRETS", tmp_path / "secrets")
+    made = {path.name for path in compose.make_secrets().iterdir()}
+    text = compose.FILE.read_text(encoding="utf-8")
+    assert made == set(re.findall(r"file: \./secrets/(\w+)", text))
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_make_lists_each_target_with_its_help(target: str) -> None:
+    listing = subprocess.run(["make"], cwd=ROOT, capture_output=True, text=True, check=True, timeout=30).stdout
+    assert re.search(rf"^  {target} +\S", listing, re.MULTILINE)
+
+
+def test_the_build_server_runs_the_readme_s_test_command() -> None:
+    assert "make test" in (ROOT / "README.md").read_text(encoding="utf-8")
+    assert (ROOT / ".ci" / "run").read_text(encoding="utf-8").strip().endswith("exec make test")
