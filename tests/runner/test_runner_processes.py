@@ -40,6 +40,10 @@ def sleeper(name: str = "sleeper", **options: object) -> Spec:
     return Spec(name, [PYTHON, "-S", "-c", "import time; print('up', flush=True); time.sleep(60)"], **options)  # type: ignore[arg-type]
 
 
+def lives(process: Process) -> bool:
+    return process.alive
+
+
 def gone(pid: int) -> bool:
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
@@ -69,11 +73,11 @@ def test_a_process_is_started_logged_and_stopped(tmp_path: Path, guard: Guard) -
     log = tmp_path / "sleeper.log"
     process = Process(sleeper(health=lambda: None if "up" in log.read_text() else "not yet"), tmp_path, guard)
     process.start_and_wait()
-    assert process.alive
+    assert lives(process)
     pid = process.pid
     assert pid is not None
     process.stop()
-    assert not process.alive
+    assert not lives(process)
     assert gone(pid)
 
 
@@ -114,10 +118,10 @@ def test_paused_processes_wake_and_killed_ones_start_again(tmp_path: Path, guard
     process.pause()
     process.resume()
     process.kill()
-    assert not process.alive
+    assert not lives(process)
     assert not process.wanted
     process.start()
-    assert process.alive
+    assert lives(process)
     process.stop()
 
 
@@ -196,7 +200,7 @@ def test_a_server_of_another_user_gets_a_directory_that_it_can_reach(
     base: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(scratch_module, "_others_may_enter", lambda _path: False)
-    monkeypatch.setattr(scratch_module.shutil, "chown", lambda *_arguments: None)
+    monkeypatch.setattr("deploy.devstack.scratch.shutil.chown", lambda *_arguments: None)
     scratch = Scratch()
     scratch.acquire()
     data = scratch.data_dir("postgres", "postgres")
