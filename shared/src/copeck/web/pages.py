@@ -10,6 +10,7 @@ from jinja2 import ChoiceLoader, Environment, FileSystemLoader, StrictUndefined,
 
 from copeck.web.csp import ContentPolicy
 from copeck.web.docs import STATIC, Assets, asset_version, shared_asset
+from copeck.web.problems import Problem
 from copeck.web.translations import LANGUAGE_COOKIE, LANGUAGES, Texts, language_of
 
 _TEMPLATES = Path(__file__).parent / "templates"
@@ -43,9 +44,24 @@ class Pages:
         )
 
     def mount(self, app: FastAPI) -> None:
-        """Serve the service's static files."""
+        """Serve the service's static files, and show its readers errors as pages."""
+        app.state.problem_page = self.problem
         if self._static.is_dir():
             app.mount(f"{self._prefix}/assets/app", Assets(directory=self._static), name=f"pages:{self._prefix}")
+
+    def problem(self, request: Request, problem: Problem, trace_id: str | None) -> HTMLResponse:
+        """Show an error to a reader; what programs get says more."""
+        texts = self.texts(request)
+        heading = texts("not_found_title" if problem.status == 404 else "error_title")
+        text = texts("not_found_text" if problem.status == 404 else "error_text")
+        response = self.render(
+            request,
+            "message.html",
+            {"heading": heading, "text": text, "trace_id": trace_id},
+            status=problem.status,
+        )
+        response.headers.update(problem.headers)
+        return response
 
     def asset(self, name: str) -> str:
         """Return the URL of a static file: `copeck/…` is shared, anything else the service's own."""

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
 
-from fastapi import FastAPI, Request
+from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
@@ -144,15 +144,24 @@ def current_trace_id() -> str | None:
     return trace.trace_id if trace else None
 
 
-def _respond(request: Request, problem: Problem) -> JSONResponse:
+def _respond(request: Request, problem: Problem) -> Response:
+    page = getattr(request.app.state, "problem_page", None)
+    if page is not None and _is_for_a_reader(request):
+        shown: Response = page(request, problem, current_trace_id())
+        return shown
     return problem_response(problem, instance=request.url.path, trace_id=current_trace_id())
 
 
-async def _on_problem(request: Request, error: Problem) -> JSONResponse:
+def _is_for_a_reader(request: Request) -> bool:
+    """Tell whether a browser shows the answer: it navigates, and names HTML first. Programs and scripts do not."""
+    return request.headers.get("accept", "").startswith("text/html")
+
+
+async def _on_problem(request: Request, error: Problem) -> Response:
     return _respond(request, error)
 
 
-async def _on_domain_error(request: Request, error: DomainError) -> JSONResponse:
+async def _on_domain_error(request: Request, error: DomainError) -> Response:
     return _respond(request, Problem(error.status, error.type, error.title, error.detail, error.field))
 
 
@@ -167,13 +176,13 @@ _HTTP_TYPES = {
 }
 
 
-async def _on_http_exception(request: Request, error: HTTPException) -> JSONResponse:
+async def _on_http_exception(request: Request, error: HTTPException) -> Response:
     kind, title = _HTTP_TYPES.get(error.status_code, ("http-error", HTTPStatus(error.status_code).phrase))
     problem = Problem(error.status_code, kind, title, str(error.detail or title), headers=error.headers or {})
     return _respond(request, problem)
 
 
-async def _on_validation_error(request: Request, error: RequestValidationError) -> JSONResponse:
+async def _on_validation_error(request: Request, error: RequestValidationError) -> Response:
     return _respond(request, validation_problem(error.errors(), request.headers.get("content-type", "")))
 
 

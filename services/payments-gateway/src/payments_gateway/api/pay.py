@@ -7,6 +7,7 @@ from uuid import UUID
 from fastapi import APIRouter, Depends, Query, Request, Response
 from pydantic import Field
 
+from copeck.kernel.errors import NotFoundError
 from copeck.web.idempotency import IdempotencyKey, RequestHash
 from copeck.web.limits import rate_limit
 from copeck.web.models import AnswerModel, StrictModel
@@ -102,7 +103,7 @@ ContextDep = Annotated[Context, Depends(context_of)]
 )
 async def parameters(context: ContextDep, invoice_id: UUID, language: LanguageQuery = "ru") -> Response:
     """Return the widget's parameters as JSON. Whoever has the invoice's id may pay it."""
-    seen = await pay.see(context, invoice_id)
+    seen = await pay.see_soon(context, invoice_id)
     shop = pay.shop_of(context, seen.invoice)
     widget = pay.widget_of(context, shop, seen.invoice, None, language) if seen.payable else None
     return _exact(
@@ -126,7 +127,11 @@ async def start(
 ) -> Response:
     """Start an attempt; the same Idempotency-Key gives the same attempt."""
     language = body.language if body else "ru"
-    started = await pay.start(context, invoice_id, key, digest, language)
+    try:
+        started = await pay.start(context, invoice_id, key, digest, language)
+    except NotFoundError:
+        await pay.see_soon(context, invoice_id)
+        started = await pay.start(context, invoice_id, key, digest, language)
     return _exact(
         {
             "invoice_id": str(started.invoice_id),

@@ -2,20 +2,27 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from copeck.kernel.errors import DomainError, NotFoundError
+from copeck.kernel.ids import id_time, is_v7
+from copeck.web.wait import wait_until
+from payments_gateway.domain.hearing import new_attempt
 from payments_gateway.domain.invoices import ATTEMPTS_MAX, Invoice, NotPayableError, TooManyAttemptsError
 from payments_gateway.domain.models import Attempt
 from payments_gateway.domain.provider import AttemptStatus, Shop, WidgetOrder
 from payments_gateway.handlers.context import Context
-from payments_gateway.handlers.reports import new_attempt, payment_report
+from payments_gateway.handlers.reports import asked_at, payment_report
 from payments_gateway.store import attempts as attempt_store
 from payments_gateway.store import invoices as invoice_store
+
+# How long a page waits for an invoice that was issued no longer ago than this.
+_ISSUE_WAIT_S = 5.0
+_FRESH = timedelta(minutes=2)
 
 
 class NoShopError(DomainError):
@@ -62,6 +69,26 @@ async def see(context: Context, invoice_id: UUID) -> Seen:
         invoice = await _invoice(tx, invoice_id)
         attempts = await attempt_store.of_invoice(tx, invoice_id)
     return Seen(invoice, invoice.status_at(now), invoice.payable_at(now), attempts[-1] if attempts else None)
+
+
+async def see_soon(context: Context, invoice_id: UUID) -> Seen:
+    """Return the invoice, waiting for one that was issued just now: its event may still be on the way to us.
+
+    The id says when it was made, so a guessed or an old one is not waited for.
+    """
+
+    async def known() -> Seen | None:
+        try:
+            return await see(context, invoice_id)
+        except NotFoundError:
+            return None
+
+    seen = await wait_until(known, _ISSUE_WAIT_S) if _is_fresh(context, invoice_id) else None
+    return seen or await see(context, invoice_id)
+
+
+def _is_fresh(context: Context, invoice_id: UUID) -> bool:
+    return is_v7(invoice_id) and abs(context.clock.now() - id_time(invoice_id)) < _FRESH
 
 
 def shop_of(context: Context, invoice: Invoice) -> Shop:
@@ -131,8 +158,7 @@ async def _start(
         raise NotPayableError("a payment for this invoice has arrived already")
     shop = shop_of(context, invoice)
     attempt = replace(new_attempt(shop, invoice, invoice.amount, now), status=AttemptStatus.PENDING)
-    due_at = now + timedelta(seconds=context.settings.attempt_asked_after_s)
-    await attempt_store.add(tx, attempt, key, due_at)
+    await attempt_store.add(tx, attempt, key, asked_at(context, now))
     report = payment_report(attempt, AttemptStatus.PENDING, invoice.amount, correlation_id=invoice.correlation_id)
     await context.outbox.add(tx, report)
     return invoice, attempt

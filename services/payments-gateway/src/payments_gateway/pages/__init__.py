@@ -44,7 +44,7 @@ async def pay_page(request: Request, invoice_id: str) -> HTMLResponse:
     try:
         if identifier is None:
             raise NotFoundError
-        seen = await pay.see(context, identifier)
+        seen = await pay.see_soon(context, identifier)
     except NotFoundError:
         return _not_found(request)
     shop = pay.shop_of(context, seen.invoice)
