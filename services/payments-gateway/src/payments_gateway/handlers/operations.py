@@ -13,6 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from copeck.kernel.ids import new_id
 from copeck.messaging.celery import HARD_TIME_LIMIT_S
 from copeck.observability.logs import get_logger
+from payments_gateway.domain.hearing import Statement
 from payments_gateway.domain.models import Operation, OperationKind, OperationStatus
 from payments_gateway.domain.operations import (
     ATTEMPTS_BEFORE_ALARM,
@@ -38,7 +39,7 @@ from payments_gateway.domain.provider import (
 from payments_gateway.handlers import metrics
 from payments_gateway.handlers.context import Context
 from payments_gateway.handlers.refunds import settle_refund
-from payments_gateway.handlers.reports import Statement, hear, refund_report
+from payments_gateway.handlers.reports import hear, refund_report
 from payments_gateway.handlers.status import query_attempt
 from payments_gateway.store import attempts as attempt_store
 from payments_gateway.store import invoices as invoice_store
@@ -249,12 +250,11 @@ async def _report(
         return await _report_refund(context, tx, operation, outcome, now)
     said = _statement(operation, outcome, talk)
     shop = context.shops.get(operation.provider, operation.shop)
-    invoice = await invoice_store.get(tx, operation.invoice_id)
-    if said is None or shop is None or invoice is None:
+    if said is None or shop is None:
         if outcome.status is OperationStatus.FAILED:
             log.error("a hold could not be ended", operation_id=str(operation.id), reason=outcome.failure_reason)
         return False
-    return (await hear(context, tx, shop, invoice, said, f"operation:{operation.id}", now)).news
+    return await hear(context, tx, shop, operation.invoice_id, said, f"operation:{operation.id}", now)
 
 
 async def _report_refund(

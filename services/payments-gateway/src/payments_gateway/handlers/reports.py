@@ -1,10 +1,5 @@
-"""One way for what a provider says of a payment, whoever heard it: a callback, the janitor, an operation's answer.
+"""What is told to the updater: statements about payments and refunds, in the commit in which they were heard."""
 
-A statement is (transaction, status). The first time it is heard it moves our attempt and becomes a `payment.report`;
-every further time it has no effect, because its key is kept for ever.
-"""
-
-from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import cast
 from uuid import UUID
@@ -13,116 +8,62 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from copeck.contracts.commands import PaymentReport, PaymentStatus, RefundReport
 from copeck.contracts.envelope import Envelope
-from copeck.kernel.ids import new_id
 from copeck.kernel.money import Money
-from payments_gateway.domain.attempts import advance
-from payments_gateway.domain.invoices import Invoice
+from payments_gateway.domain import hearing
+from payments_gateway.domain.hearing import Heard, Known, Statement
 from payments_gateway.domain.models import Attempt, Operation
 from payments_gateway.domain.provider import AttemptStatus, Shop
 from payments_gateway.handlers.context import SOURCE, Context
-from payments_gateway.store import attempts as attempt_store
+from payments_gateway.store import hearing as hearing_store
+from payments_gateway.store.hearing import Changes
 
 ACTOR = "service:gateway"
-_BIND_TRIES_MAX = 3
-_STATEMENTS = frozenset(
-    {AttemptStatus.AUTHORIZED, AttemptStatus.SUCCEEDED, AttemptStatus.FAILED, AttemptStatus.CANCELED}
-)
-
-
-@dataclass(frozen=True, slots=True)
-class Statement:
-    """What a provider says of one transaction of an invoice."""
-
-    transaction_id: str
-    status: AttemptStatus
-    amount: Money
-    payment_id: UUID | None = None
-    method: str = ""
-    failure_code: str = ""
-    failure_reason: str = ""
-    decline: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Heard:
-    """What became of a statement: `news` is false when it was heard before."""
-
-    news: bool
-    payment_id: UUID | None
-    report_id: UUID | None = None
 
 
 async def hear(
-    context: Context, tx: AsyncConnection, shop: Shop, invoice: Invoice, said: Statement, source: str, now: datetime
-) -> Heard:
-    """Take a statement in: fact, binding, attempt, report; all in the caller's transaction."""
-    attempt = await find_or_bind(context, tx, shop, invoice, said, now)
-    if said.status in _STATEMENTS:
-        first = await attempt_store.learn(
-            tx, shop.provider, shop.shop, said.transaction_id, said.status.value, source, now
+    context: Context, tx: AsyncConnection, shop: Shop, invoice_id: UUID, said: Statement, source: str, now: datetime
+) -> bool:
+    """Take one statement in, in the caller's transaction; tell whether it was news."""
+    known = (await hearing_store.load(tx, [invoice_id])).get(invoice_id)
+    if known is None:
+        return False
+    changes = Changes()
+    heard, report = note(changes, known, shop, said, source, now)
+    await hearing_store.write(tx, changes, now, asked_at(context, now))
+    if report is not None:
+        await context.outbox.add(tx, report)
+    return heard.news
+
+
+def note(
+    changes: Changes, known: Known, shop: Shop, said: Statement, source: str, now: datetime
+) -> tuple[Heard, Envelope | None]:
+    """Take one statement in, in memory: what has to be written is added to `changes`, the report is returned."""
+    heard = hearing.hear(known, shop, said, now)
+    if heard.bound:
+        changes.bound.append(heard.attempt)
+    if heard.created:
+        changes.created.add(heard.attempt.payment_id)
+    if heard.bound or heard.news:
+        changes.touched[heard.attempt.payment_id] = heard.attempt
+    if heard.news and said.status in hearing.STATEMENTS:
+        changes.learned.append(
+            {
+                "provider": shop.provider,
+                "shop": shop.shop,
+                "transaction_id": said.transaction_id,
+                "kind": said.status.value,
+                "source": source,
+            }
         )
-        if not first:
-            return Heard(False, attempt.payment_id)
-    known = advance(attempt.status, said.status)
-    changed = replace(
-        attempt,
-        status=known,
-        transaction_id=said.transaction_id,
-        method=said.method or attempt.method,
-        failure_code=said.failure_code if known is said.status else attempt.failure_code,
-        failure_reason=said.failure_reason if known is said.status else attempt.failure_reason,
-        decline=said.decline if known is said.status else attempt.decline,
-    )
-    if changed == attempt and said.status not in _STATEMENTS:
-        return Heard(False, attempt.payment_id)
-    await attempt_store.update(tx, changed, now)
-    report = payment_report(changed, said.status, said.amount, said, invoice.correlation_id)
-    await context.outbox.add(tx, report)
-    return Heard(True, attempt.payment_id, report.id)
+    if not heard.report:
+        return heard, None
+    return heard, payment_report(heard.attempt, said.status, said.amount, said, known.invoice.correlation_id)
 
 
-async def find_or_bind(
-    context: Context, tx: AsyncConnection, shop: Shop, invoice: Invoice, said: Statement, now: datetime
-) -> Attempt:
-    """Return the attempt of a transaction, locked: the bound one, else the free one that it names, else a new one.
-
-    A widget may try several cards under one of our attempts: the second transaction gets an attempt of its own.
-    """
-    for _ in range(_BIND_TRIES_MAX):
-        bound = await attempt_store.bound_to(tx, shop.provider, shop.shop, said.transaction_id)
-        if bound is not None:
-            attempt = await attempt_store.get(tx, bound, lock=True)
-            if attempt is None:
-                raise LookupError(f"transaction {said.transaction_id} is bound to an attempt that is not there")
-            return attempt
-        named = await attempt_store.get(tx, said.payment_id, lock=True) if said.payment_id else None
-        fits = named is not None and named.invoice_id == invoice.invoice_id and named.transaction_id is None
-        fits = fits and named is not None and (named.provider, named.shop) == (shop.provider, shop.shop)
-        attempt = named if fits and named is not None else new_attempt(shop, invoice, said.amount, now)
-        if not await attempt_store.bind(tx, attempt, said.transaction_id):
-            continue
-        attempt = replace(attempt, transaction_id=said.transaction_id)
-        if fits:
-            await attempt_store.update(tx, attempt, now)
-        else:
-            due_at = now + timedelta(seconds=context.settings.attempt_asked_after_s)
-            await attempt_store.add(tx, attempt, str(attempt.payment_id), due_at)
-        return attempt
-    raise LookupError(f"transaction {said.transaction_id} could not be bound")
-
-
-def new_attempt(shop: Shop, invoice: Invoice, amount: Money, now: datetime) -> Attempt:
-    """Make an attempt that nobody has reported yet."""
-    return Attempt(
-        payment_id=new_id(),
-        invoice_id=invoice.invoice_id,
-        account=invoice.account,
-        provider=shop.provider,
-        shop=shop.shop,
-        amount=amount,
-        status=AttemptStatus.CREATED,
-        created_at=now,
-    )
+def asked_at(context: Context, now: datetime) -> datetime:
+    """Return when the janitor asks about an attempt that begins now."""
+    return now + timedelta(seconds=context.settings.attempt_asked_after_s)
 
 
 def payment_report(

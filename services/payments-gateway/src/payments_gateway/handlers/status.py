@@ -7,6 +7,7 @@ from uuid import UUID
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from payments_gateway.domain.attempts import FINISHED
+from payments_gateway.domain.hearing import Statement
 from payments_gateway.domain.invoices import Invoice
 from payments_gateway.domain.models import Attempt, Operation, OperationStatus
 from payments_gateway.domain.operations import backoff_s
@@ -14,7 +15,7 @@ from payments_gateway.domain.provider import AttemptStatus, Findings, Provider, 
 from payments_gateway.handlers import metrics
 from payments_gateway.handlers.context import Context
 from payments_gateway.handlers.refunds import settle_refund
-from payments_gateway.handlers.reports import Statement, hear, payment_report
+from payments_gateway.handlers.reports import hear, payment_report
 from payments_gateway.handlers.words import masked_method
 from payments_gateway.store import attempts as attempt_store
 from payments_gateway.store import invoices as invoice_store
@@ -86,7 +87,7 @@ async def take_in(
             now=now,
         )
         return settled.report_id is not None
-    return (await hear(context, tx, shop, invoice, _statement(transaction), source, now)).news
+    return await hear(context, tx, shop, invoice.invoice_id, _statement(transaction), source, now)
 
 
 def _statement(transaction: Transaction) -> Statement:

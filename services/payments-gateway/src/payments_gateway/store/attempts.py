@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from datetime import datetime
+from typing import Any
 from uuid import UUID
 
 import sqlalchemy as sa
@@ -65,13 +66,13 @@ async def get(tx: AsyncConnection, payment_id: UUID, *, lock: bool = False) -> A
     """Return one attempt, locked until the end of the transaction if it is to be changed."""
     query = sa.select(attempts).where(attempts.c.payment_id == payment_id)
     row = (await tx.execute(query.with_for_update(key_share=True) if lock else query)).first()
-    return None if row is None else _attempt(row)
+    return None if row is None else from_row(row)
 
 
 async def of_invoice(tx: AsyncConnection, invoice_id: UUID) -> list[Attempt]:
     """Return an invoice's attempts, oldest first."""
     query = sa.select(attempts).where(attempts.c.invoice_id == invoice_id).order_by(attempts.c.payment_id)
-    return [_attempt(row) for row in await tx.execute(query)]
+    return [from_row(row) for row in await tx.execute(query)]
 
 
 async def update(tx: AsyncConnection, attempt: Attempt, now: datetime) -> None:
@@ -101,21 +102,14 @@ async def bound_to(tx: AsyncConnection, provider: str, shop: str, transaction_id
     return (await tx.execute(query)).scalar_one_or_none()
 
 
-async def bind(tx: AsyncConnection, attempt: Attempt, transaction_id: str) -> bool:
-    """Bind a transaction to an attempt for ever; False when another callback was quicker."""
-    bound = (
-        insert(transactions)
-        .values(
-            provider=attempt.provider,
-            shop=attempt.shop,
-            transaction_id=transaction_id,
-            payment_id=attempt.payment_id,
-            invoice_id=attempt.invoice_id,
-        )
-        .on_conflict_do_nothing()
-        .returning(transactions.c.payment_id)
+async def invoice_of(tx: AsyncConnection, provider: str, shop: str, transaction_id: str) -> UUID | None:
+    """Return the invoice that a provider's transaction belongs to."""
+    query = sa.select(transactions.c.invoice_id).where(
+        transactions.c.provider == provider,
+        transactions.c.shop == shop,
+        transactions.c.transaction_id == transaction_id,
     )
-    return (await tx.execute(bound)).first() is not None
+    return (await tx.execute(query)).scalar_one_or_none()
 
 
 async def learn(
@@ -143,7 +137,8 @@ async def heard(
     return {(row.transaction_id, row.kind) for row in await tx.execute(query)}
 
 
-def _attempt(row: sa.Row[tuple[object, ...]]) -> Attempt:
+def from_row(row: sa.Row[Any]) -> Attempt:
+    """Turn a row into the domain's value."""
     data = row._asdict()
     return Attempt(
         payment_id=data["payment_id"],

@@ -1,6 +1,6 @@
 """Callbacks as they arrived, and forged ones apart from them."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
@@ -33,10 +33,11 @@ class StoredCallback:
     report_id: UUID | None = None
 
 
-async def add(tx: AsyncConnection, callback: StoredCallback) -> None:
-    """Keep a callback."""
-    values = {name: getattr(callback, name) for name in callback.__slots__}
-    await tx.execute(sa.insert(callbacks).values(values | {"headers": dict(callback.headers)}))
+async def add(tx: AsyncConnection, received: Sequence[StoredCallback]) -> None:
+    """Keep callbacks."""
+    await tx.execute(
+        sa.insert(callbacks), [{name: getattr(item, name) for name in item.__slots__} for item in received]
+    )
 
 
 async def add_forged(

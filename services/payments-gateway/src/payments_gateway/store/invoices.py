@@ -1,6 +1,7 @@
 """The projection of invoices, kept by the updater's events."""
 
 from datetime import datetime
+from typing import Any
 from uuid import UUID
 
 import sqlalchemy as sa
@@ -49,7 +50,7 @@ async def get(tx: AsyncConnection, invoice_id: UUID) -> Invoice | None:
     return None if row is None else from_row(row)
 
 
-def from_row(row: sa.Row[tuple[object, ...]]) -> Invoice:
+def from_row(row: sa.Row[Any]) -> Invoice:
     """Turn a row into the domain's value."""
     data = row._asdict()
     return Invoice(
