@@ -23,7 +23,7 @@ from deploy.devstack.summary import print_summary
 _MONITOR_S = 0.5
 _START_TIMEOUT_S = 900
 _STOP_TIMEOUT_S = 90
-OPERATOR_MODULE = "operator_cli"
+OPERATOR_MODULE = "copeck.operator"
 
 
 def foreground(instance: str, without: Sequence[str] = ()) -> None:
