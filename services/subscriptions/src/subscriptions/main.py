@@ -7,7 +7,9 @@ import typer
 from copeck.observability.logs import configure_logging
 from subscriptions.settings import SubscriptionsSettings
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help="Plans, prices and subscriptions.")
+app = typer.Typer(
+    no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help="Plans, prices and subscriptions."
+)
 
 
 def _settings() -> SubscriptionsSettings:

@@ -131,3 +131,18 @@ async def test_a_full_refund_ends_access_and_a_partial_one_does_not(world: World
     ended = await world.subscription(begun.subscription.id)
     assert (ended.status, ended.reason) == (Status.CANCELED, "refunded")
     assert [end for _, end in await world.access(ended.id)] == [world.clock.now()]
+
+
+async def test_the_operators_timeline(world: World) -> None:
+    """`copeck invoice show`: what this service adds to an invoice's story."""
+    import psycopg
+
+    from subscriptions.store.timeline import entries
+
+    begun = await world.subscribe(new_id(), await world.plan())
+    assert begun.invoice_id is not None
+    message = await world.hear(begun.invoice_id, "paid")
+    with psycopg.connect(world.admin_url) as connection:
+        asked, created, active = entries(connection, begun.invoice_id)
+    assert (asked.kind, asked.status) == ("command", "paid")
+    assert (created.status, active.status, active.cause_id) == ("incomplete", "active", message.id)

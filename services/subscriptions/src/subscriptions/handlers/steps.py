@@ -107,7 +107,7 @@ async def carry_out(work: Work, before: Subscription, applied: Applied, invoice_
         at=work.now,
         actor=work.actor.name,
         cause_id=work.cause.id if work.cause else None,
-        data={"invoice_id": str(invoice_id)} if invoice_id else {},
+        data=_step_data(work, invoice_id),
     )
     await store.save(work.tx, before, after, step)
     for effect in applied.effects:
@@ -116,6 +116,11 @@ async def carry_out(work: Work, before: Subscription, applied: Applied, invoice_
     if kind is not None:
         await work.send(state_message(kind, after, invoice_id))
     return after
+
+
+def _step_data(work: Work, invoice_id: UUID | None) -> dict[str, str]:
+    data = {"invoice_id": str(invoice_id)} if invoice_id else {}
+    return data | {"cause": work.cause.type} if work.cause else data
 
 
 async def _follow(work: Work, subscription: Subscription, effect: Effect) -> None:

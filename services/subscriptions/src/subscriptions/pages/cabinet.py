@@ -139,6 +139,7 @@ async def cabinet(request: Request, context: Ctx, principal: OptionalPrincipal) 
     """Show the cabinet."""
     async with context.database.reading() as tx:
         plans = await catalogue.list_plans(tx, context.clock.now(), on_sale=True, priced=True, limit=_LIST_MAX)
+        tried = await store.trials_had(tx, principal.user_id) if principal else set()
     panel = await _panel(context, principal)
     live = {card.subscription.product: card for card in panel["cards"]}
     query = request.query_params
@@ -150,6 +151,7 @@ async def cabinet(request: Request, context: Ctx, principal: OptionalPrincipal) 
             **panel,
             "plans": sorted(plans, key=_by_price),
             "live": live,
+            "tried": tried,
             "chosen": query.get("plan", ""),
             "done": query.get("done", ""),
             "problem": query.get("problem", ""),

@@ -183,6 +183,14 @@ async def had_trial(tx: AsyncConnection, user_id: UUID, product: str) -> bool:
     return bool((await tx.execute(query)).scalar())
 
 
+async def trials_had(tx: AsyncConnection, user_id: UUID) -> set[str]:
+    """Return the products of which the customer has had a trial."""
+    query = sa.select(subscriptions.c.product).where(
+        subscriptions.c.user_id == user_id, subscriptions.c.trial_ends_at.is_not(None)
+    )
+    return set((await tx.execute(query.distinct())).scalars())
+
+
 async def schedule(tx: AsyncConnection, subscription: Subscription) -> None:
     """Note when time alone will change this subscription next."""
     if subscription.due_at is not None:
