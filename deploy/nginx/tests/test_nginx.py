@@ -273,6 +273,11 @@ def test_bodies_are_limited(edge: Edge) -> None:
     problem(edge.public.post("/payments/api/v1/paid/x", content=b"x" * 65537), 413, "body-too-large")
 
 
+def test_a_request_line_that_is_too_long_is_a_problem_too(edge: Edge) -> None:
+    problem(edge.public.get("/subscriptions/api/v1/plans?search=" + "x" * 9000), 400, "malformed")
+    problem(edge.public.get("/pay/1", headers={"x-long": "x" * 9000}), 400, "malformed")
+
+
 def test_answers_of_services_are_left_alone(edge: Edge) -> None:
     answer = edge.public.get("/subscriptions/broken")
     assert (answer.status_code, answer.json()) == (500, {"own": "answer"})
