@@ -1,0 +1,171 @@
+"""One chaos run: start a stack of its own, shop while the nemesis is at work, heal, wait, check, report."""
+
+import asyncio
+import json
+import threading
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import psycopg
+from deploy.devstack.console import say
+from deploy.devstack.running import operator_env
+from deploy.devstack.stack import Stack
+
+from tests.chaos import checks
+from tests.chaos.buyers import Shop, shopping
+from tests.chaos.nemesis import LEASE_S, Nemesis
+from tests.e2e.scenario import Site, client, manager_of, seed_plans
+
+SETTLE_S = 180.0
+REPORTS = Path("build/chaos")
+
+# Everything that waits waits less than in production, so that a minute of chaos holds an hour of it.
+SETTINGS = {
+    "COPECK_LEASE_S": str(LEASE_S),
+    "COPECK_ATTEMPT_ASKED_AFTER_S": "3",
+    "COPECK_OPERATION_RETRY_BASE_S": "0.2",
+    "COPECK_OPERATION_RETRY_CAP_S": "3",
+    "COPECK_OPERATION_SETTLES_AFTER_S": "6",
+    "COPECK_RECONCILE_LAG_S": "2",
+    "COPECK_RECONCILE_WINDOW_S": "900",
+    "COPECK_JANITOR_INTERVAL_S": "2",
+    "COPECK_OUTBOX_INTERVAL_S": "2",
+    "COPECK_PROVIDER_SWEEP_INTERVAL_S": "5",
+    "SANDBOX_CLOUDPAYMENTS_TIME_SCALE": "0.005",
+    "SANDBOX_CLOUDPAYMENTS_NOTIFY_TIMEOUT_S": "5",
+}
+
+
+@dataclass
+class Result:
+    """What a run came to."""
+
+    seed: int
+    count: int
+    violations: dict[str, list[str]]
+    faults: dict[str, int]
+    seconds: float
+    behaviours: dict[str, int] = field(default_factory=dict)
+    statuses: dict[str, int] = field(default_factory=dict)
+    failures: dict[str, int] = field(default_factory=dict)
+    unfinished: int = 0
+
+    @property
+    def ok(self) -> bool:
+        """Tell whether nothing was violated."""
+        return not self.violations
+
+
+def run(count: int, seed: int, *, instance: str = "chaos", settle_s: float = SETTLE_S) -> Result:
+    """Run chaos and check; the seed is printed first, and the history is kept under build/chaos."""
+    say("chaos", f"seed {seed}, {count} subscriptions")
+    began = time.monotonic()
+    stack = Stack(instance, extra_env=SETTINGS)
+    stack.start()
+    try:
+        stack.add("billing-state-updater", "billing-state-updater-2")
+        state = stack.state()
+        site = Site.of_state(state)
+        seed_plans(site)
+        shop = Shop(site, state["shop"]["public_id"], _month(site))
+        nemesis = Nemesis(stack, site.emulator_url, state["urls"]["payments-gateway"], seed)
+        nemesis.invoices = lambda: [purchase.invoice_id for purchase in shop.purchases if purchase.invoice_id]
+        _shop_under_fire(shop, nemesis, count, seed)
+        truth = _settle(stack, site, shop, settle_s)
+        found = checks.violations(truth)
+        result = Result(
+            seed, count, found, dict(nemesis.done), round(time.monotonic() - began, 1),
+            behaviours=_count(purchase.behaviour for purchase in shop.purchases),
+            statuses=dict(truth.rows("SELECT status, count(*) FROM state.invoices GROUP BY 1")),
+            failures=dict(shop.failures.most_common(12)),
+            unfinished=sum(not purchase.finished for purchase in shop.purchases),
+        )  # fmt: skip
+        _keep(result, nemesis, shop)
+        return result
+    finally:
+        stack.stop()
+
+
+def _count(items: Any) -> dict[str, int]:
+    counts: dict[str, int] = {}
+    for item in items:
+        counts[item] = counts.get(item, 0) + 1
+    return counts
+
+
+def _month(site: Site) -> str:
+    manager = manager_of(site)
+    plans = manager.call("GET", "/admin/api/v1/plans").json()["items"]
+    manager.http.close()
+    return str(next(plan["id"] for plan in plans if plan["code"] == "month"))
+
+
+def _shop_under_fire(shop: Shop, nemesis: Nemesis, count: int, seed: int) -> None:
+    nemesis.provoke_provider()
+    harm = threading.Thread(target=nemesis.run, name="nemesis", daemon=True)
+    harm.start()
+    finished = 0
+    step = max(1, count // 10)
+
+    def progress() -> None:
+        nonlocal finished
+        finished += 1
+        if finished % step == 0:
+            say("chaos", f"{finished} of {count} buyers done; faults so far: {dict(nemesis.done)}")
+
+    asyncio.run(shopping(shop, count, seed, progress))
+    nemesis.stop()
+    harm.join(timeout=120)
+    nemesis.heal()
+    say("chaos", "healed; waiting until everything has settled")
+
+
+def _settle(stack: Stack, site: Site, shop: Shop, settle_s: float) -> checks.Truth:
+    deadline = time.monotonic() + settle_s
+    database = psycopg.connect(stack.state()["databases"]["postgres"], autocommit=True)
+    began = time.monotonic()
+    while True:
+        with client(site.emulator_url) as emulator:
+            emulator.post("/sandbox/notifications/hurry")
+            waiting = emulator.get("/sandbox/notifications", params={"state": "pending", "limit": 1}).json()["items"]
+        truth = checks.Truth(
+            database, checks.emulator_totals(site.emulator_url), shop.purchases,
+            stack.infra.endpoints.management_url, operator_env(stack.state()), Path(stack.state()["logs"]),
+        )  # fmt: skip
+        open_points = checks.violations(truth, checks.SETTLING, limit=3)
+        if not waiting and not open_points:
+            say("chaos", f"settled after {time.monotonic() - began:.1f} s")
+            return truth
+        if time.monotonic() > deadline:
+            say("chaos", f"not settled after {settle_s:.0f} s: {open_points}")
+            return truth
+        threading.Event().wait(1.0)
+
+
+def _keep(result: Result, nemesis: Nemesis, shop: Shop) -> None:
+    folder = REPORTS / str(result.seed)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "history.jsonl").write_text(nemesis.report() + "\n", encoding="utf-8")
+    lines = (json.dumps(vars(purchase)) for purchase in shop.purchases)
+    (folder / "purchases.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    (folder / "result.json").write_text(json.dumps(vars(result), indent=2, default=str) + "\n", encoding="utf-8")
+
+
+def describe(result: Result) -> str:
+    """Render a result for people."""
+    lines = [
+        f"chaos: seed {result.seed}, {result.count} subscriptions, {result.seconds:.0f} s",
+        f"  faults      {result.faults}",
+        f"  buyers      {result.behaviours}, {result.unfinished} gave up",
+        f"  invoices    {result.statuses}",
+        f"  refused     {result.failures}",
+    ]
+    for check in checks.CHECKS:
+        broken = result.violations.get(check.__name__, [])
+        lines.append(f"  {'FAILED' if broken else 'ok    '}  {check.__name__}: {(check.__doc__ or '').splitlines()[0]}")
+        lines.extend(f"            {line}" for line in broken)
+    return "\n".join(lines)
+
+

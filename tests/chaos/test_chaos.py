@@ -1,0 +1,20 @@
+"""A short chaos run; `make chaos` runs the long one. COPECK_CHAOS_SEED repeats a plan."""
+
+import os
+import secrets
+
+import pytest
+
+from tests.chaos.run import describe, run
+
+COUNT = int(os.environ.get("COPECK_CHAOS_COUNT", "120"))
+
+
+@pytest.mark.chaos
+@pytest.mark.timeout(420)
+def test_money_survives_chaos() -> None:
+    """Every acknowledged charge is in the books once or refunded, whatever dies on the way."""
+    seed = int(os.environ.get("COPECK_CHAOS_SEED") or secrets.randbelow(10**6) + 1)
+    result = run(COUNT, seed)
+    print(describe(result))
+    assert result.ok, describe(result)
