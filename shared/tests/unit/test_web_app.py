@@ -1,6 +1,7 @@
 """The application factory: what every service's HTTP edge does, whatever its routes."""
 
 import asyncio
+from datetime import UTC, date, datetime
 from typing import Any, Literal
 from uuid import UUID
 
@@ -29,6 +30,9 @@ class Order(StrictModel):
     count: int
     kind: Literal["a", "b"] = "a"
     price: MoneyModel | None = None
+    at: datetime | None = None
+    days: list[date] = []  # noqa: RUF012 - pydantic copies it
+    more_prices: list[MoneyModel] = []  # noqa: RUF012
 
 
 class RefusedError(DomainError):
@@ -151,6 +155,9 @@ ID = "0190b6d4-7b1a-7c3e-8a1b-0123456789ab"
         ({"id": ID, "count": 1, "price": {"value": "199.001", "currency": "RUB"}}, "price.value"),
         ({"id": ID, "count": 1, "price": {"value": "1.5", "currency": "JPY"}}, "price"),
         ({"id": ID, "count": 1, "price": {"value": "1", "currency": "XXX"}}, "price.currency"),
+        ({"id": ID, "count": 1, "at": 1767225600}, "at"),
+        ({"id": ID, "count": 1, "days": [7]}, "days.0"),
+        ({"id": ID, "count": 1, "more_prices": [{"value": 1, "currency": "RUB"}]}, "more_prices.0.value"),
         ([], "body"),
     ],
 )
@@ -159,12 +166,18 @@ async def test_json_is_read_strictly(client: httpx2.AsyncClient, body: Any, fiel
 
 
 async def test_good_json_is_accepted(client: httpx2.AsyncClient) -> None:
-    answer = await client.post("/orders", json={"id": ID, "count": 1, "price": {"value": "199.00", "currency": "RUB"}})
+    price = {"value": "199.00", "currency": "RUB"}
+    body = {"id": ID, "count": 1, "price": price, "at": "2026-01-01T00:00:00Z", "days": ["2026-01-01"]}
+    answer = await client.post("/orders", json={**body, "more_prices": [price]})
     assert answer.json() == {"id": ID, "minor": 19900}
 
 
 def test_a_strict_model_is_built_in_python_too() -> None:
-    assert Order(id=UUID(ID), count=1).count == 1
+    built = Order(
+        id=UUID(ID), count=1, price=MoneyModel(value="1", currency="RUB"), at=datetime(2026, 1, 1, tzinfo=UTC)
+    )
+    assert built.count == 1
+    assert built.price == MoneyModel(value="1", currency="RUB")
 
 
 async def test_bad_bodies(client: httpx2.AsyncClient) -> None:

@@ -19,6 +19,8 @@ async def idempotency_key(
             max_length=200,
             description="Required. Chosen by the caller; the same key with the same body gets the same answer.",
             examples=["0f7cfb6e-0f2e-4a55-9a3b-6a4a3f5e7a10"],
+            # Said in the document alone: what does not fit is answered by 400 below, as a missing key is.
+            json_schema_extra={"minLength": 1, "pattern": "^[!-~]+$"},
         ),
     ] = None,
 ) -> str:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from zoneinfo import ZoneInfo
 
-from babel.dates import format_date, format_datetime
+from babel.dates import format_date, format_time
 from babel.numbers import format_currency
 from starlette.requests import Request
 
@@ -93,15 +93,26 @@ class Texts:
         """Show an amount as readers of the language write it: `199,00 ₽`."""
         from decimal import Decimal
 
-        return format_currency(Decimal(money.value), money.currency, locale=self.language)
+        # English has no sign of the rouble, and its pattern puts the code against the digits.
+        pattern = "¤\xa0#,##0.00" if self.language == "en" else None
+        return format_currency(Decimal(money.value), money.currency, pattern, locale=self.language)
 
     def day(self, moment: datetime) -> str:
         """Show a day."""
         return format_date(moment.astimezone(_ZONE).date(), format="long", locale=self.language)
 
     def moment(self, moment: datetime) -> str:
-        """Show a day and a time."""
-        return format_datetime(moment, format="medium", tzinfo=_ZONE, locale=self.language)
+        """Show a day and a time, to the minute."""
+        return self._moment(moment, "HH:mm")
+
+    def instant(self, moment: datetime) -> str:
+        """Show a day and a time to the second: where the order of things matters."""
+        return self._moment(moment, "HH:mm:ss")
+
+    def _moment(self, moment: datetime, time_pattern: str) -> str:
+        local = moment.astimezone(_ZONE)
+        day = format_date(local.date(), format="medium", locale=self.language)
+        return f"{day}, {format_time(local, time_pattern, tzinfo=_ZONE, locale=self.language)}"
 
 
 def check_texts(texts: Mapping[str, Mapping[str, str]]) -> None:
