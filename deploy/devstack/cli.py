@@ -57,12 +57,13 @@ def status(
 
 @app.command()
 def demo(
+    instance: Instance = MAIN,
     keep: Annotated[bool, typer.Option(help="Leave the stack running afterwards, until Ctrl-C.")] = False,
 ) -> None:
     """Start everything, sell one subscription as a person would, print its timeline, stop."""
     from deploy.devstack import demo as show
 
-    show.run(keep=keep)
+    show.run(instance, keep=keep)
 
 
 @app.command()

@@ -18,9 +18,9 @@ _STEPS = ("issued", "pending", "paid")
 _TRANSFER = ("provider:", "revenue:")
 
 
-def run(*, keep: bool) -> None:
+def run(instance: str, *, keep: bool) -> None:
     """Start everything, sell, print, stop."""
-    stack = Stack()
+    stack = Stack(instance)
     try:
         stack.start()
         state = stack.state()

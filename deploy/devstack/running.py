@@ -114,6 +114,8 @@ def running_state(instance: str = MAIN) -> dict[str, Any]:
     state = read_state(instance)
     if state is None:
         raise RunnerError("no stack is up: make up")
+    if "databases" not in state:
+        raise RunnerError("the stack is still starting")
     return state
 
 

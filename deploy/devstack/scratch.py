@@ -79,6 +79,8 @@ class Scratch:
         self._clear_crashed()
         shutil.rmtree(self.dir, ignore_errors=True)
         self.logs.mkdir(parents=True)
+        # From here on `make down` knows whom to ask, though nothing answers yet.
+        self.write_state({"instance": self.instance, "ready": False, "processes": {}})
 
     def _clear_crashed(self) -> None:
         """Stop the processes of a run whose runner is gone; a pid that was given to another process is left alone."""

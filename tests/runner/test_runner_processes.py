@@ -165,9 +165,9 @@ def test_instances_do_not_meet(base: Path) -> None:
     main.acquire()
     test.acquire()
     test.write_state({})
+    main.release()
     assert read_state() is None
     assert read_state("test") is not None
-    main.release()
     test.release()
 
 
