@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 _MONITOR_S = 0.5
 # What a paid subscription must have gone through, in this order, and the transfer that must be in the books.
-_STEPS = ("issued", "pending", "paid")
+_STEPS = ("issued", "pending", "paid", "active")
 _TRANSFER = ("provider:", "revenue:")
 
 
