@@ -8,6 +8,7 @@ from uuid import UUID
 import psycopg
 
 from billing_state_updater.domain import books
+from billing_state_updater.domain.aggregates import Invoice
 from billing_state_updater.domain.decide import decide
 from billing_state_updater.store import load, save
 from billing_state_updater.world import Incoming, Outgoing, Quarantined, World
@@ -15,6 +16,7 @@ from copeck.contracts import commands
 from copeck.contracts.base import Command
 
 Connection = psycopg.AsyncConnection[tuple[Any, ...]]
+Issued = Mapping[UUID, commands.InvoiceIssue]
 
 
 class FencedError(Exception):
@@ -62,6 +64,7 @@ async def handle(connection: Connection, batch: Batch) -> Committed:
                 await load.accounts(cursor, keys)
                 await pipeline.sync()
                 load.take_accounts(world, await cursor.fetchall())
+            world.seal(keys)
             counts = _decide(world, new)
             counts["duplicate"] = len(batch.incoming) - len(new) + counts.get("duplicate", 0)
             await _save(connection, world, batch)
@@ -166,27 +169,36 @@ def _accounts(world: World, incoming: Iterable[Incoming]) -> set[tuple[str, str]
     keys |= {
         (payout.account, payout.currency) for payout in world.payouts.values() if books.is_materialised(payout.account)
     }
+    # What the batch itself issues is not in the world yet, and may be paid in the same batch.
+    issued: dict[UUID, commands.InvoiceIssue] = {}
     for item in incoming:
-        keys |= {key for key in _named(world, item.data) if books.is_materialised(key[0])}
+        if isinstance(item.data, commands.InvoiceIssue):
+            issued.setdefault(item.data.invoice_id, item.data)
+        keys |= {key for key in _named(world, issued, item.data) if books.is_materialised(key[0])}
     return keys
 
 
-def _named(world: World, data: Command) -> list[tuple[str, str]]:
+def _named(world: World, issued: Issued, data: Command) -> list[tuple[str, str]]:
     match data:
         case commands.PaymentReport():
             # Late money may come in another currency than the invoice's, and goes to the wallet all the same.
-            wallet = world.invoice(data.invoice_id).late_wallet
-            return [(wallet, data.currency)] if wallet else []
+            terms = _terms(world, issued, data.invoice_id)
+            return [(terms.late_wallet, data.currency)] if terms.late_wallet else []
         case commands.InvoiceIssue():
             return [(data.beneficiary, data.currency), (data.late_wallet or "", data.currency)]
         case commands.WalletPay():
-            currency = world.invoice(data.invoice_id).currency
-            return [(data.wallet, currency)] if currency else []
+            terms = _terms(world, issued, data.invoice_id)
+            return [(data.wallet, terms.currency)] if terms.currency else []
         case commands.WalletOpen() | commands.PayoutRequest():
             return [(data.account, data.currency)]
         case commands.LedgerCorrect():
             return [(data.debit, data.currency), (data.credit, data.currency)]
     return []
+
+
+def _terms(world: World, issued: Issued, id: UUID) -> Invoice | commands.InvoiceIssue:
+    stored = world.invoice(id)
+    return stored if stored.version else issued.get(id, stored)
 
 
 def _decide(world: World, incoming: Sequence[Incoming]) -> dict[str, int]:

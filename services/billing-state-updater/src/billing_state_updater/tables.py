@@ -59,6 +59,7 @@ PAYOUT: Final = (
     "recipient",
     "description",
     "requested_by",
+    "needs_approval",
     "references",
 )
 

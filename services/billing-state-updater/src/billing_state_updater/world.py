@@ -136,14 +136,16 @@ class World:
     touched_invoices: dict[UUID, Invoice] = field(default_factory=dict)
     touched_payouts: dict[UUID, Payout] = field(default_factory=dict)
     touched_accounts: dict[tuple[str, str], Account] = field(default_factory=dict)
-    touched_payments: dict[UUID, Payment] = field(default_factory=dict)
-    touched_refunds: dict[UUID, Refund] = field(default_factory=dict)
+    touched_payments: dict[tuple[UUID, UUID], Payment] = field(default_factory=dict)
+    touched_refunds: dict[tuple[UUID, UUID], Refund] = field(default_factory=dict)
     transitions: list[Transition] = field(default_factory=list)
     postings: list[Posting] = field(default_factory=list)
     refusals: list[Refusal] = field(default_factory=list)
     bookings: list[Booking] = field(default_factory=list)
     outgoing: list[Outgoing] = field(default_factory=list)
     quarantined: list[Quarantined] = field(default_factory=list)
+    sealed: bool = False
+    """Every account that the batch may touch was looked for: what is not here was not locked and must not be used."""
 
     # What decisions read.
 
@@ -165,8 +167,17 @@ class World:
         """Return a materialised account; one that does not exist has version 0."""
         found = self.accounts.get((name, currency))
         if found is None:
+            if self.sealed:
+                raise LookupError(f"the account {name} in {currency} was not locked with the batch's others")
             found = self.accounts[name, currency] = Account(name, currency)
         return found
+
+    def seal(self, keys: Iterable[tuple[str, str]]) -> None:
+        """Say that these are all the accounts that may be used; those of them that do not exist begin at zero."""
+        for key in keys:
+            if key not in self.accounts:
+                self.accounts[key] = Account(*key)
+        self.sealed = True
 
     def balance(self, name: str, currency: str) -> int:
         """Return a materialised account's balance in minor units."""
@@ -233,10 +244,10 @@ class World:
             self.touched_invoices[invoice.id] = invoice
         for payment in applied.payments:
             invoice.payments[payment.id] = payment
-            self.touched_payments[payment.id] = payment
+            self.touched_payments[invoice.id, payment.id] = payment
         for refund in applied.refunds:
             invoice.refunds[refund.id] = refund
-            self.touched_refunds[refund.id] = refund
+            self.touched_refunds[invoice.id, refund.id] = refund
         for announcement in applied.announcements:
             self._announce_part(command, invoice, announcement)
 

@@ -104,6 +104,7 @@ class Payout:
     last_error: str = ""
     requested_by: str = ""
     approved_by: str = ""
+    needs_approval: bool = False
     references: dict[str, str] = field(default_factory=dict)
 
 

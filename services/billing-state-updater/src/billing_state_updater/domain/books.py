@@ -16,6 +16,9 @@ HOUSE_PAYOUTS = "house:payouts"
 OWN_BALANCE = "wallet"
 """The provider's code for payments from our own wallets."""
 
+BENEFICIARIES = frozenset({"revenue", "merchant", "wallet", "receivable"})
+"""Families of accounts that an invoice may credit."""
+
 _FAMILIES = frozenset(
     {
         "provider",
@@ -81,10 +84,11 @@ def received(source: str, beneficiary: str, amount: int, commission: int, curren
 def commission_share(commission: int, amount: int, refunded: int, returned: int) -> int:
     """Return how much of a commission goes back when `refunded` of `amount` has, `returned` being back already.
 
-    Rounded half-even on the running total, so that parts add up to the whole exactly.
+    Rounded half-even on the running total, so that parts add up to the whole exactly. Never below zero: when a part
+    fails, more may be back for the moment than the rest calls for.
     """
     due = (Decimal(commission) * refunded / amount).to_integral_value(ROUND_HALF_EVEN)
-    return int(due) - returned
+    return max(0, int(due) - returned)
 
 
 def refund_opened(source: str, amount: int, commission: int, currency: str) -> tuple[Transfer, ...]:
@@ -129,6 +133,11 @@ def taken_back(
     if lost:
         transfers.append(Transfer(LOSSES, target, lost, currency, kind))
     return tuple(transfers)
+
+
+def lost_to(target: str, amount: int, currency: str, kind: str) -> tuple[Transfer, ...]:
+    """Return the transfer of money that others took and nobody but us can bear."""
+    return (Transfer(LOSSES, target, amount, currency, kind),) if amount else ()
 
 
 def affordable(transfers: tuple[Transfer, ...], balance: Balance) -> bool:

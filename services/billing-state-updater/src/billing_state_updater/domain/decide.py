@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from datetime import datetime
-from typing import Protocol
+from typing import Final, Protocol
 from uuid import UUID
 
 from billing_state_updater.domain import payouts, wallets
@@ -37,7 +37,7 @@ class World(Protocol):
         ...
 
 
-_UNKNOWN = Illegal("unknown_aggregate", "nothing with this id exists")
+_UNKNOWN: Final = Illegal("unknown_aggregate", "nothing with this id exists")
 Decide = Callable[[Message, World, UUID, datetime], Outcome]
 
 
@@ -54,15 +54,17 @@ def _on_invoice(command: commands.InvoiceCommand, world: World, cause: UUID, now
             return refunds.dispute(invoice, command, world.balance)
         case commands.WalletPay():
             return payments.pay_from_wallet(invoice, command, world.balance)
-    if not invoice.version:
-        return _UNKNOWN
+    return _on_known_invoice(command, invoice, world, now) if invoice.version else _UNKNOWN
+
+
+def _on_known_invoice(command: commands.InvoiceCommand, invoice: Invoice, world: World, now: datetime) -> Outcome:
     match command:
         case commands.InvoiceCancel():
             return terms.cancel(invoice, command)
         case commands.InvoiceExpire():
             return terms.expire(invoice, command, now)
         case commands.InvoiceCapture():
-            return terms.capture(invoice, command)
+            return terms.capture(invoice)
         case commands.InvoiceRefund():
             return refunds.request(invoice, command, world.balance)
     return Poison(f"{command.TYPE} has no decision")
@@ -74,30 +76,30 @@ def _on_payout(command: commands.PayoutCommand, world: World) -> Outcome:
         case commands.PayoutRequest():
             return payouts.request(payout, command, world.balance)
         case commands.PayoutReport():
-            return payouts.report(payout, command)
+            return payouts.report(payout, command, world.balance)
     if not payout.version:
         return _UNKNOWN
     match command:
         case commands.PayoutSubmit():
-            return payouts.submit(payout, command, world.balance)
+            return payouts.submit(payout, world.balance)
         case commands.PayoutApprove():
             return payouts.approve(payout, command, world.balance)
         case commands.PayoutCancel():
             return payouts.cancel(payout, command)
         case commands.PayoutRetry():
-            return payouts.retry(payout, command, world.balance)
+            return payouts.retry(payout, world.balance)
     return Poison(f"{command.TYPE} has no decision")
 
 
 def decide(command: Message, world: World, cause: UUID, now: datetime) -> Outcome:
-    """Say what a command does in this world. `cause` is the command's message id; ids of what it makes follow from it."""
+    """Say what a command does in this world; `cause` is its message id, and ids of what it makes follow from it."""
     match command:
         case commands.InvoiceCommand():
             return _on_invoice(command, world, cause, now)
         case commands.PayoutCommand():
             return _on_payout(command, world)
         case commands.WalletOpen():
-            return wallets.open_wallet(world.account(command.account, command.currency), command)
+            return wallets.open_wallet(command, world.account)
         case commands.LedgerCorrect():
             return wallets.correct(command, world.is_booked(command.correction_id), world.balance)
         case commands.SettlementReport():

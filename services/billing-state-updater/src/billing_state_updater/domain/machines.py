@@ -64,6 +64,7 @@ INVOICE: Final[Table] = {
     ("partially_refunded", "dispute_opened"): "disputed",
     ("disputed", "dispute_won"): "paid",
     ("disputed", "dispute_won_partly_refunded"): "partially_refunded",
+    ("disputed", "dispute_won_refunded"): "refunded",
     ("disputed", "charged_back"): "charged_back",
     # What is recorded without changing the invoice.
     **{(status, "attempt_noted"): status for status in CLOSED},
@@ -134,6 +135,9 @@ PAYOUT: Final[Table] = {
     ("processing", "failed"): "failed",
     ("processing", "outcome_unknown"): "processing",
     ("failed", "retried"): "pending",
+    # Money that left after all is booked, whatever was said before.
+    ("failed", "completed"): "completed",
+    ("canceled", "completed"): "completed",
 }
 
 MACHINES: Final = {"invoice": INVOICE, "payment": PAYMENT, "refund": REFUND, "payout": PAYOUT}

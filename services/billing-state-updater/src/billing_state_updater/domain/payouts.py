@@ -18,12 +18,14 @@ _TERMS = (
 )
 _CANCELABLE = frozenset({"draft", "awaiting_approval", "pending"})
 _UNDERWAY = frozenset({"pending", "processing"})
+_ENDED = frozenset({"failed", "canceled"})
 _SOURCES = frozenset({"wallet", "merchant", "house"})
 
 
 def request(payout: Payout, command: commands.PayoutRequest, balance: books.Balance) -> Outcome:
     """Make a payout: a draft, one that waits for approval, or one that goes at once."""
-    terms: Changes = {name: getattr(command, name) for name in _TERMS} | {"requested_by": command.actor}
+    terms: Changes = {name: getattr(command, name) for name in _TERMS}
+    terms |= {"requested_by": command.actor, "needs_approval": command.needs_approval}
     if payout.version:
         same = all(getattr(payout, name) == terms[name] for name in _TERMS)
         return Duplicate() if same else Illegal("already_requested", "a payout with this id and other terms exists")
@@ -76,10 +78,12 @@ def _short(payout: Payout, balance: books.Balance) -> bool:
     return balance(payout.account, payout.currency) < payout.amount_minor + payout.commission_minor
 
 
-def submit(payout: Payout, command: commands.PayoutSubmit, balance: books.Balance) -> Outcome:
-    """Send a draft on its way."""
+def submit(payout: Payout, balance: books.Balance) -> Outcome:
+    """Send a draft on its way, by the second person where it needs one."""
     if payout.status != "draft":
         return Illegal("not_a_draft", f"a payout that is {payout.status} cannot be submitted")
+    if payout.needs_approval:
+        return Applied((Step("approval_requested", {}, events.PayoutApprovalRequested),))
     return _go(payout, Step("submitted", {"attempt": payout.attempt + 1}, events.PayoutPending), balance)
 
 
@@ -103,7 +107,7 @@ def cancel(payout: Payout, command: commands.PayoutCancel) -> Outcome:
     return Applied((Step("canceled", {"last_error": command.reason}, events.PayoutCanceled),), transfers)
 
 
-def retry(payout: Payout, command: commands.PayoutRetry, balance: books.Balance) -> Outcome:
+def retry(payout: Payout, balance: books.Balance) -> Outcome:
     """Try a failed payout again; refused while the source is short or the outcome is not known."""
     if payout.outcome_unknown:
         return Illegal("outcome_unknown", "the provider has not said yet what became of the last try")
@@ -115,12 +119,16 @@ def retry(payout: Payout, command: commands.PayoutRetry, balance: books.Balance)
     return Applied((Step("retried", changes, events.PayoutPending),), _debit(payout))
 
 
-def report(payout: Payout, command: commands.PayoutReport) -> Outcome:
+def report(payout: Payout, command: commands.PayoutReport, balance: books.Balance) -> Outcome:
     """Take the word of the one who executes the payout."""
     if not payout.version:
         return Poison("the payout is not known")
     if command.attempt != payout.attempt:
+        if command.status == "completed":
+            return Poison(f"attempt {command.attempt} was paid out, and the payout is at attempt {payout.attempt}")
         return Stale(f"the payout is at attempt {payout.attempt}")
+    if command.status == "completed" and payout.status in _ENDED:
+        return _completed(payout, command, _gone(payout, balance))
     if payout.status not in _UNDERWAY:
         same = payout.status == command.status
         return Duplicate() if same else Stale(f"the payout is {payout.status}")
@@ -132,25 +140,45 @@ def report(payout: Payout, command: commands.PayoutReport) -> Outcome:
         changes: Changes = {"outcome_unknown": True, "last_error": command.failure_code or "outcome_unknown"}
         return Applied((Step("outcome_unknown", changes, events.PayoutProcessing),))
     if command.status == "completed":
-        done: Changes = {"outcome_unknown": False, "last_error": "", "transaction": command.transaction}
-        paid = Transfer(
-            books.PAYOUTS_IN_TRANSIT,
-            books.provider_account(payout.provider, payout.shop),
-            payout.amount_minor,
-            payout.currency,
-            "payout_settlement",
-        )
-        return Applied((Step("completed", done, events.PayoutCompleted),), (paid,))
+        return _completed(payout, command, ())
     lost: Changes = {
         "outcome_unknown": False,
-        "transaction": command.transaction,
+        "transaction": command.transaction or payout.transaction,
         "last_error": command.failure_code or "failed",
     }
     return Applied((Step("failed", lost, events.PayoutFailed),), _credit(payout))
 
 
+def _completed(payout: Payout, command: commands.PayoutReport, before: tuple[Transfer, ...]) -> Outcome:
+    done: Changes = {
+        "outcome_unknown": False,
+        "last_error": "",
+        "transaction": command.transaction or payout.transaction,
+    }
+    paid = Transfer(
+        books.PAYOUTS_IN_TRANSIT,
+        books.provider_account(payout.provider, payout.shop),
+        payout.amount_minor,
+        payout.currency,
+        "payout_settlement",
+    )
+    return Applied((Step("completed", done, events.PayoutCompleted),), (*before, paid))
+
+
+def _gone(payout: Payout, balance: books.Balance) -> tuple[Transfer, ...]:
+    """Debit the source of a payout that was given back and was made after all; what a wallet lacks is our loss.
+
+    The commission is taken where the whole is there: a customer does not pay for our mistake by halves.
+    """
+    if books.affordable(_debit(payout), balance):
+        return _debit(payout)
+    return books.taken_back(
+        payout.account, books.PAYOUTS_IN_TRANSIT, payout.amount_minor, payout.currency, "payout", balance
+    )
+
+
 def _processing(payout: Payout, command: commands.PayoutReport) -> Outcome:
     if payout.status == "processing":
         return Duplicate()
-    changes: Changes = {"transaction": command.transaction}
+    changes: Changes = {"transaction": command.transaction or payout.transaction}
     return Applied((Step("started", changes, events.PayoutProcessing),))

@@ -1,16 +1,18 @@
 """Commands about accounts themselves: opening a wallet, correcting the books by hand, settlements to the bank."""
 
+from collections.abc import Callable
+
 from billing_state_updater.domain import books
 from billing_state_updater.domain.aggregates import Account
 from billing_state_updater.domain.outcomes import Applied, Duplicate, Illegal, Outcome, Transfer
 from copeck.contracts import commands
 
 
-def open_wallet(account: Account, command: commands.WalletOpen) -> Outcome:
+def open_wallet(command: commands.WalletOpen, account: Callable[[str, str], Account]) -> Outcome:
     """Open a wallet or a merchant's balance, with an opening balance where one is given."""
     if not books.is_materialised(command.account):
         return Illegal("not_a_wallet", f"{command.account} is not an account that can be opened")
-    if account.opened:
+    if account(command.account, command.currency).opened:
         return Duplicate()
     if not command.opening_minor:
         return Applied()

@@ -46,7 +46,11 @@ def report(invoice: Invoice, command: commands.PaymentReport, cause: UUID) -> Ou
     """Take a provider's word on an attempt."""
     if not invoice.version:
         return Poison("the invoice is not known")
+    if command.provider == books.OWN_BALANCE:
+        return Poison("no provider speaks for our own wallets")
     known = _find(invoice, command)
+    if known is not None and known.transaction and command.transaction not in ("", known.transaction):
+        return Poison("the attempt belongs to another transaction of the provider")
     before = known.status if known else "created"
     after = PAYMENT.get((before, command.status))
     if after is None:
@@ -63,6 +67,7 @@ def report(invoice: Invoice, command: commands.PaymentReport, cause: UUID) -> Ou
         method=command.method or (known.method if known else ""),
         failure_code=command.failure_code,
         failure_reason=command.failure_reason,
+        late=known.late if known else False,
     )
     if after == "succeeded":
         return _money(invoice, payment, cause)
@@ -88,6 +93,11 @@ def _fits(invoice: Invoice, payment: Payment) -> bool:
     return payment.amount_minor == invoice.amount_minor and payment.currency == invoice.currency
 
 
+def _is_held(invoice: Invoice, payment: Payment) -> bool:
+    """Tell whether the invoice waits for just this attempt's money, which the provider holds."""
+    return invoice.status == "authorized" and invoice.payment_id == payment.id
+
+
 def _own(payment: Payment) -> Changes:
     return {
         "payment_id": payment.id,
@@ -107,8 +117,7 @@ def source_of(payment_provider: str, shop: str) -> str:
 
 
 def _money(invoice: Invoice, payment: Payment, cause: UUID) -> Outcome:
-    takes = invoice.status in OPEN or (invoice.status == "authorized" and invoice.payment_id == payment.id)
-    if not (takes and _fits(invoice, payment)):
+    if not ((invoice.status in OPEN or _is_held(invoice, payment)) and _fits(invoice, payment)):
         return _late(invoice, replace(payment, late=True), cause)
     transfers = books.received(
         source_of(payment.provider, payment.shop),
@@ -134,11 +143,15 @@ def _late(invoice: Invoice, payment: Payment, cause: UUID) -> Outcome:
             Step("late_payment_received", note, events.InvoiceLatePaymentReceived),
             Step("late_accepted", _own(payment), events.InvoicePaid),
         )
-        return Applied(steps, (arrived, *accepted), (payment,))
+        # At the merchant's own shop nothing of ours arrived: only the commission is booked.
+        ours = () if books.family(invoice.beneficiary) == "receivable" else (arrived,)
+        return Applied(steps, (*ours, *accepted), (payment,))
+    # A capture of another amount than was held ends the hold; the invoice has nothing to wait for any more.
+    ended = (Step("voided", {}, events.InvoiceVoided),) if _is_held(invoice, payment) else ()
     if invoice.late_policy == "wallet" and invoice.late_wallet:
         moved = Transfer(books.LATE, invoice.late_wallet, payment.amount_minor, payment.currency, "late_to_wallet")
         step = Step("late_payment_received", note, events.InvoiceLatePaymentReceived)
-        return Applied((step,), (arrived, moved), (payment,))
+        return Applied((step, *ended), (arrived, moved), (payment,))
     refund = Refund(
         id=derived_id(cause, "late_refund"),
         invoice_id=invoice.id,
@@ -159,7 +172,7 @@ def _late(invoice: Invoice, payment: Payment, cause: UUID) -> Outcome:
     step = Step("late_payment_received", note, events.InvoiceLatePaymentReceived)
     opened = books.refund_opened(books.LATE, refund.amount_minor, 0, refund.currency)
     asked = (Announcement(events.RefundRequested, refund=refund),)
-    return Applied((step,), (arrived, *opened), (payment,), (refund,), asked)
+    return Applied((step, *ended), (arrived, *opened), (payment,), (refund,), asked)
 
 
 def refund_snapshot(refund: Refund) -> dict[str, Any]:
@@ -190,6 +203,9 @@ def _hold(invoice: Invoice, payment: Payment) -> Outcome:
         if invoice.capture == "automatic":
             steps.append(Step("capture_requested", {}, events.InvoiceCaptureRequested))
         return Applied(tuple(steps), (), (payment,))
+    if _is_held(invoice, payment):
+        # The hold whose capture or release was in doubt is still there; whoever was told to act on it goes on.
+        return Applied((Step("attempt_noted", {"attempt": snapshot(payment)}),), (), (payment,))
     released = replace(payment, late=True)
     return Applied(
         (Step("hold_release_requested", {"attempt": snapshot(released)}),),
@@ -201,7 +217,7 @@ def _hold(invoice: Invoice, payment: Payment) -> Outcome:
 
 
 def _ended(invoice: Invoice, payment: Payment) -> Outcome:
-    if invoice.status == "authorized" and invoice.payment_id == payment.id:
+    if _is_held(invoice, payment):
         return Applied((Step("voided", {"attempt": snapshot(payment)}, events.InvoiceVoided),), (), (payment,))
     if invoice.status in OPEN:
         changes: Changes = {
@@ -233,6 +249,8 @@ def pay_from_wallet(invoice: Invoice, command: commands.WalletPay, balance: book
         return Illegal("not_payable", f"an invoice that is {invoice.status} cannot be paid")
     if not books.is_wallet(command.wallet) or command.wallet == invoice.beneficiary:
         return Illegal("not_a_wallet", f"{command.wallet} cannot pay this invoice")
+    if books.family(invoice.beneficiary) == "receivable":
+        return Illegal("not_payable_from_wallet", "this invoice is paid at the merchant's own shop")
     payment = Payment(
         id=command.payment_id,
         invoice_id=invoice.id,

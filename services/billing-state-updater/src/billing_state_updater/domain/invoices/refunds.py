@@ -119,6 +119,8 @@ def report(invoice: Invoice, command: commands.RefundReport, cause: UUID, balanc
     after = REFUND.get((refund.status, command.status))
     if after is None:
         return Duplicate() if refund.status == command.status else Stale(f"the refund is {refund.status}")
+    if after == "succeeded" and (refund.amount_minor, refund.currency) != (command.amount_minor, command.currency):
+        return Poison("the provider returned another amount than it was asked for")
     told = replace(
         refund,
         status=after,
@@ -129,14 +131,10 @@ def report(invoice: Invoice, command: commands.RefundReport, cause: UUID, balanc
     )
     announced = (Announcement(_ANNOUNCE[after], refund=told),)
     note: Changes = {"refund": refund_snapshot(told)}
+    if refund.status == "failed":
+        return _made_after_all(invoice, told, balance)
     if after == "succeeded":
-        back = refund.status == "failed"
-        counted = replace(invoice, refunding_minor=invoice.refunding_minor + (refund.amount_minor if back else 0))
-        transfers = _again(refund, balance) if back else ()
-        settled = books.refund_settled(
-            refund.source, source_of(refund.provider, refund.shop), refund.amount_minor, refund.currency
-        )
-        return Applied((_finished(counted, told),), (*transfers, *settled), (), (told,), announced)
+        return Applied((_finished(invoice, told),), _settled(told), (), (told,), announced)
     if after == "failed":
         if refund.origin != "late_payment":
             note["refunding_minor"] = invoice.refunding_minor - refund.amount_minor
@@ -146,11 +144,41 @@ def report(invoice: Invoice, command: commands.RefundReport, cause: UUID, balanc
     return Applied((Step("refund_noted", note),), (), (), (told,), announced)
 
 
-def _again(refund: Refund, balance: books.Balance) -> tuple[Transfer, ...]:
-    """Return the transfers that open a refund which was taken for failed and was made after all."""
-    return books.taken_back(
-        refund.source, books.REFUNDS_IN_TRANSIT, refund.amount_minor, refund.currency, "refund", balance
+def _settled(refund: Refund) -> tuple[Transfer, ...]:
+    provider = source_of(refund.provider, refund.shop)
+    return books.refund_settled(refund.source, provider, refund.amount_minor, refund.currency)
+
+
+def _gone(refund: Refund, balance: books.Balance) -> tuple[Transfer, ...]:
+    """Return the transfers of a refund that nobody asked us for: the money is gone, if the source has it or not."""
+    back = books.commission_returned(refund.source, refund.commission_minor, refund.currency)
+
+    def with_commission(name: str, currency: str) -> int:
+        return balance(name, currency) + refund.commission_minor
+
+    left = books.taken_back(
+        refund.source, books.REFUNDS_IN_TRANSIT, refund.amount_minor, refund.currency, "refund", with_commission
     )
+    return (*back, *left, *_settled(refund))
+
+
+def _made_after_all(invoice: Invoice, told: Refund, balance: books.Balance) -> Outcome:
+    """Book a refund that was taken for failed, and that the provider made."""
+    announced = (Announcement(events.RefundSucceeded, refund=told),)
+    if told.origin == "late_payment":
+        return Applied((_finished(invoice, told),), _gone(told, balance), (), (told,), announced)
+    if told.amount_minor > remaining(invoice):
+        return Poison("a refund that had failed was made after all, and exceeds what was paid")
+    total = invoice.refunded_minor + invoice.refunding_minor + told.amount_minor
+    commission = books.commission_share(
+        invoice.commission_minor, invoice.amount_minor, total, invoice.commission_returned_minor
+    )
+    told = replace(told, commission_minor=commission)
+    step = _finished(replace(invoice, refunding_minor=invoice.refunding_minor + told.amount_minor), told)
+    returned: Changes = {"commission_returned_minor": invoice.commission_returned_minor + commission}
+    step = replace(step, changes=returned | step.changes)
+    announced = (Announcement(events.RefundSucceeded, refund=told),)
+    return Applied((step,), _gone(told, balance), (), (told,), announced)
 
 
 def _find(invoice: Invoice, command: commands.RefundReport) -> Refund | None:
@@ -175,9 +203,13 @@ def _find(invoice: Invoice, command: commands.RefundReport) -> Refund | None:
 
 
 def _made_elsewhere(invoice: Invoice, command: commands.RefundReport, cause: UUID, balance: books.Balance) -> Outcome:
-    if command.status != "succeeded":
+    if command.status != "succeeded" or command.refund_id is not None:
         return Poison("the refund is not known")
-    if invoice.status not in _REFUNDABLE or command.payment_transaction not in ("", invoice.transaction):
+    if not command.transaction:
+        return Poison("a refund made at the provider has no id by which its repeat could be told")
+    same_shop = (command.provider, command.shop) == (invoice.provider, invoice.shop)
+    same_payment = same_shop and command.payment_transaction in ("", invoice.transaction)
+    if invoice.status not in _REFUNDABLE or not same_payment or invoice.provider == books.OWN_BALANCE:
         return Poison("a refund made at the provider fits no payment of the invoice")
     if command.amount_minor > remaining(invoice) or command.currency != invoice.currency:
         return Poison("a refund made at the provider exceeds what was paid")
@@ -185,19 +217,12 @@ def _made_elsewhere(invoice: Invoice, command: commands.RefundReport, cause: UUI
         invoice, derived_id(cause, "refund"), command.amount_minor, "provider", "made at the provider"
     )
     done = replace(refund, status="succeeded", refund_transaction=command.transaction)
-    commission = books.commission_returned(refund.source, refund.commission_minor, refund.currency)
-    left = books.taken_back(
-        refund.source, books.REFUNDS_IN_TRANSIT, refund.amount_minor, refund.currency, "refund", balance
-    )
-    settled = books.refund_settled(
-        refund.source, source_of(refund.provider, refund.shop), refund.amount_minor, refund.currency
-    )
     after = replace(invoice, refunding_minor=invoice.refunding_minor + refund.amount_minor)
     step = _finished(after, done)
     step = replace(step, changes={"commission_returned_minor": changes["commission_returned_minor"]} | step.changes)
     return Applied(
         (step,),
-        (*commission, *left, *settled),
+        _gone(done, balance),
         (),
         (done,),
         (Announcement(events.RefundSucceeded, refund=done),),
@@ -208,27 +233,39 @@ def dispute(invoice: Invoice, command: commands.DisputeReport, balance: books.Ba
     """Take a provider's word on a chargeback; a loss that nobody announced opens and ends the dispute at once."""
     if not invoice.version:
         return Poison("the invoice is not known")
-    opened = Step("dispute_opened", {"reason": f"dispute {command.transaction}"}, events.InvoiceDisputed)
+    if (command.provider, command.shop) != (invoice.provider, invoice.shop) or command.currency != invoice.currency:
+        return Poison("the dispute fits no payment of the invoice")
+    # The reason remembers the dispute after it was won, so that late news of its opening does not open it again.
+    open_reason, won_reason = f"dispute {command.transaction}", f"dispute {command.transaction} won"
+    opened = Step("dispute_opened", {"reason": open_reason}, events.InvoiceDisputed)
     if command.outcome == "opened":
-        if invoice.status in _REFUNDABLE:
-            return Applied((opened,))
-        return Duplicate() if invoice.status == "disputed" else Stale(f"the invoice is {invoice.status}")
+        if invoice.status == "disputed" or invoice.reason == won_reason:
+            return Duplicate()
+        return Applied((opened,)) if invoice.status in _REFUNDABLE else Stale(f"the invoice is {invoice.status}")
     if command.outcome == "won":
         if invoice.status != "disputed":
-            return Stale(f"the invoice is {invoice.status}")
-        event = "dispute_won_partly_refunded" if invoice.refunded_minor else "dispute_won"
-        return Applied((Step(event, {"reason": ""}, events.InvoiceDisputeWon),))
+            return Duplicate() if invoice.reason == won_reason else Stale(f"the invoice is {invoice.status}")
+        return Applied((Step(_won(invoice), {"reason": won_reason}, events.InvoiceDisputeWon),))
     if invoice.status == "charged_back":
         return Duplicate()
     if invoice.status not in _REFUNDABLE and invoice.status != "disputed":
-        return Illegal("not_paid", f"an invoice that is {invoice.status} cannot be charged back")
+        return Poison(f"a chargeback of an invoice that is {invoice.status}")
     steps = (opened,) if invoice.status in _REFUNDABLE else ()
-    transfers = books.taken_back(
-        invoice.beneficiary,
-        source_of(invoice.provider, invoice.shop),
-        remaining(invoice),
-        invoice.currency,
-        "chargeback",
-        balance,
-    )
-    return Applied((*steps, Step("charged_back", {}, events.InvoiceChargedBack)), transfers)
+    return Applied((*steps, Step("charged_back", {}, events.InvoiceChargedBack)), _charged(invoice, command, balance))
+
+
+def _won(invoice: Invoice) -> str:
+    """Name the way back to the status that refunds, made before or meanwhile, call for."""
+    if invoice.refunded_minor == invoice.amount_minor:
+        return "dispute_won_refunded"
+    return "dispute_won_partly_refunded" if invoice.refunded_minor else "dispute_won"
+
+
+def _charged(invoice: Invoice, command: commands.DisputeReport, balance: books.Balance) -> tuple[Transfer, ...]:
+    """Return the transfers of what the payer's bank took: the beneficiary's up to what it still has of the invoice."""
+    if books.family(invoice.beneficiary) == "receivable":
+        return ()
+    provider = source_of(invoice.provider, invoice.shop)
+    own = min(command.amount_minor, remaining(invoice))
+    taken = books.taken_back(invoice.beneficiary, provider, own, invoice.currency, "chargeback", balance)
+    return (*taken, *books.lost_to(provider, command.amount_minor - own, invoice.currency, "chargeback"))

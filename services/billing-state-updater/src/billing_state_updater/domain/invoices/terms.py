@@ -33,13 +33,23 @@ def issue(invoice: Invoice, command: commands.InvoiceIssue) -> Outcome:
     if invoice.version:
         same = all(getattr(invoice, name) == value for name, value in terms.items())
         return Duplicate() if same else Illegal("already_issued", "an invoice with this id and other terms exists")
-    if not books.is_account(command.beneficiary):
-        return Illegal("unknown_account", f"{command.beneficiary} is not in the chart of accounts")
+    return _refusal(command) or Applied((Step("issued", terms, events.InvoiceIssued),))
+
+
+def _refusal(command: commands.InvoiceIssue) -> Illegal | None:
+    """Say what is wrong with the terms of a new invoice."""
+    beneficiary = books.family(command.beneficiary)
+    if beneficiary not in books.BENEFICIARIES:
+        return Illegal("unknown_account", f"{command.beneficiary} cannot be credited by an invoice")
     if command.commission_minor >= command.amount_minor:
         return Illegal("commission_too_high", "the commission takes the whole amount")
     if command.late_policy == "wallet" and not (command.late_wallet and books.is_wallet(command.late_wallet)):
         return Illegal("late_wallet_missing", "the late-payment policy needs a wallet to pay to")
-    return Applied((Step("issued", terms, events.InvoiceIssued),))
+    if command.late_policy != "refund" and command.kind == "coffee":
+        return Illegal("late_policy_not_allowed", "late money for a coffee always goes back (I-09)")
+    if command.late_policy == "wallet" and beneficiary == "receivable":
+        return Illegal("late_policy_not_allowed", "money at the merchant's own shop cannot go to a wallet of ours")
+    return None
 
 
 def cancel(invoice: Invoice, command: commands.InvoiceCancel) -> Outcome:
@@ -66,7 +76,7 @@ def expire(invoice: Invoice, command: commands.InvoiceExpire, now: datetime) -> 
     return Stale(f"the invoice is {invoice.status}")
 
 
-def capture(invoice: Invoice, command: commands.InvoiceCapture) -> Outcome:
+def capture(invoice: Invoice) -> Outcome:
     """Ask for money that is held for an invoice with manual capture."""
     if invoice.status != "authorized":
         return Illegal("not_authorized", f"no money is held for an invoice that is {invoice.status}")

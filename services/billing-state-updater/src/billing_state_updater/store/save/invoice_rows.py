@@ -121,8 +121,8 @@ _REFUNDS = (
     "failure_reason, created_at, updated_at) SELECT a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p, q, $18, $18 "
     f"FROM unnest({parameters(1, 17)}) AS row (a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p, q) "
     "ON CONFLICT (invoice_id, id) DO UPDATE SET version = excluded.version, status = excluded.status, "
-    "refund_transaction = excluded.refund_transaction, failure_code = excluded.failure_code, "
-    "failure_reason = excluded.failure_reason, updated_at = excluded.updated_at"
+    "commission_minor = excluded.commission_minor, refund_transaction = excluded.refund_transaction, "
+    "failure_code = excluded.failure_code, failure_reason = excluded.failure_reason, updated_at = excluded.updated_at"
 )
 
 

@@ -22,11 +22,12 @@ _PAYOUT_TERMS = (
     "recipient",
     "description",
     "requested_by",
+    "needs_approval",
 )
 _NEW_PAYOUTS = (
     f'INSERT INTO state.payouts (id, {", ".join(_PAYOUT_HOT + _PAYOUT_TERMS)}, "references", requested_at, '  # noqa: S608  names of columns, all ours
-    f"updated_at) SELECT id, {', '.join(_PAYOUT_HOT + _PAYOUT_TERMS)}, refs::jsonb, $19, $19 "
-    f"FROM unnest({parameters(1, 18)}) AS row (id, {', '.join(_PAYOUT_HOT + _PAYOUT_TERMS)}, refs)"
+    f"updated_at) SELECT id, {', '.join(_PAYOUT_HOT + _PAYOUT_TERMS)}, refs::jsonb, $20, $20 "
+    f"FROM unnest({parameters(1, 19)}) AS row (id, {', '.join(_PAYOUT_HOT + _PAYOUT_TERMS)}, refs)"
 )
 _CHANGED_PAYOUTS = (
     "WITH done AS (UPDATE state.payouts AS payout SET "  # noqa: S608  names of columns, all ours
@@ -39,6 +40,7 @@ _PAYOUT_PACK: dict[str, _Pack] = {
     "version": int4s,
     "attempt": int4s,
     "outcome_unknown": bools,
+    "needs_approval": bools,
     "amount_minor": int8s,
     "commission_minor": int8s,
 }
