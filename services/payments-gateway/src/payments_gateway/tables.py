@@ -29,6 +29,7 @@ invoices = sa.Table(
     sa.Column("failure_reason", sa.Text, nullable=False),
     sa.Column("correlation_id", sa.Text),
     sa.Column("updated_at", _moment, nullable=False),
+    sa.Column("titles", pg.JSONB, nullable=False),
 )
 
 attempts = sa.Table(

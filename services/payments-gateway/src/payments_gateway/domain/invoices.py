@@ -1,6 +1,7 @@
 """The gateway's copy of an invoice, and the answers it gives without asking others: payable? acceptable to charge?"""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
 from uuid import UUID
 
@@ -45,6 +46,12 @@ class Invoice:
     failure_code: str = ""
     failure_reason: str = ""
     correlation_id: str | None = None
+    titles: Mapping[str, str] = field(default_factory=dict)
+    """What it is for, by language, as far as its issuer said."""
+
+    def title(self, language: str) -> str:
+        """What the invoice is for, in the payer's language if there is such a title."""
+        return self.titles.get(language) or self.description
 
     def status_at(self, now: datetime) -> str:
         """The status as a payer should see it: one whose time is over is expired, even before the updater said so."""

@@ -107,7 +107,7 @@ def widget_of(
         invoice_id=invoice.invoice_id,
         payment_id=payment_id,
         amount=invoice.amount,
-        description=invoice.description,
+        description=invoice.title(language),
         account_ref=invoice.payer,
         language=language,
         two_stage=invoice.capture == "manual",

@@ -139,7 +139,8 @@
     return ask(0).then(function (seen) { show(data.states[seen.status] || "unknown"); }, function () { return null; });
   }
 
-  if (button) { button.addEventListener("click", start); }
+  /* Until here a press would be lost: the page comes with the button disabled. */
+  if (button) { button.addEventListener("click", start); ready(false); }
   /* Come back from another app or tab, or a payment made elsewhere: look again. */
   document.addEventListener("visibilitychange", function () {
     if (!document.hidden && box.dataset.state === "payable" && (!button || !button.disabled)) { refresh(); }
