@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from urllib.parse import quote
 from uuid import UUID
 
 import pytest
@@ -15,6 +16,7 @@ from copeck.kernel.ids import new_id
 from copeck.messaging.backoff import Backoff
 from copeck.messaging.consumer import Consumer
 from copeck.messaging.deadletters import DeadLetters, Reasons
+from copeck.messaging.errors import BrokerUnavailableError, PublishError
 from copeck.messaging.inbox import Inbox
 from copeck.messaging.publisher import OutgoingMessage, Publisher
 from copeck.observability.trace import current_trace
@@ -310,3 +312,45 @@ async def _count_is(broker: Broker, queue: str, count: int) -> bool:
 
 async def _effects(probe: Probe, count: int) -> bool:
     return await probe.effect_count() == count
+
+
+async def test_a_broker_that_closes_every_connection_is_survived(
+    probe: Probe, broker: Broker, publish: Callable[..., Awaitable[None]]
+) -> None:
+    """What a broker says when it stops: CONNECTION_FORCED to everybody, in the middle of things."""
+    handle = applying(probe)
+
+    async def slowly(envelope: Envelope) -> None:
+        await handle(envelope)
+        await asyncio.sleep(0.002)
+
+    sent = [user_event() for _ in range(300)]
+    async with consuming(broker.urls["subscriptions"], slowly):
+        for start in range(0, 300, 100):
+            await _until_published(publish, sent[start : start + 100])
+            await _close_connections(broker)
+        await eventually(lambda: _effects(probe, 300), 30)
+        await eventually(lambda: _drained(broker))
+
+
+async def _until_published(publish: Callable[..., Awaitable[None]], envelopes: list[Envelope]) -> None:
+    async def try_it() -> bool:
+        try:
+            await publish(*envelopes)
+        except (BrokerUnavailableError, PublishError):
+            return False
+        return True
+
+    await eventually(try_it, 20)
+
+
+async def _close_connections(broker: Broker) -> None:
+    async with broker.client() as client:
+
+        async def names() -> list[str]:
+            answer = await client.get(f"/api/vhosts/{broker.billing_host}/connections", params={"columns": "name"})
+            return [entry["name"] for entry in answer.json()]
+
+        # The management API learns of connections a moment after they are made.
+        for name in await eventually(names, 20):
+            await client.delete(f"/api/connections/{quote(name, safe='')}")
