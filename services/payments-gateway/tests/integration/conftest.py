@@ -99,7 +99,8 @@ def told(context: Context) -> Callable[..., Awaitable[UUID]]:
 
     async def tell(kind: type[events.InvoiceEvent] = events.InvoiceIssued, **changes: Any) -> UUID:
         invoice_id, event = invoice_event(kind, **changes)
-        await event_handler.handle(context, Envelope.new(event, source="state-updater", correlation_id="story-1"))
+        envelope = Envelope.new(event, source="state-updater", correlation_id="story-1")
+        await event_handler.Events(context).handle(envelope)
         return invoice_id
 
     return tell

@@ -1,5 +1,6 @@
 """Callbacks on a real database: stored before answered, once, and without effect when forged."""
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from typing import Any
@@ -267,3 +268,29 @@ async def test_an_older_event_changes_nothing(told: Told, client: httpx2.AsyncCl
     invoice_id = await told(events.InvoicePaid, version=3, status="paid")
     await told(version=2, status="pending", invoice_id=invoice_id)
     assert (await client.get(f"{PREFIX}/invoices/{invoice_id}")).json()["status"] == "paid"
+
+
+async def test_callbacks_that_share_a_commit_are_judged_in_their_order(
+    told: Told, notify: Notify, reports: Reports, rows: Rows
+) -> None:
+    invoices = [await told() for _ in range(10)]
+    sent = [notify("pay", payment(invoice_id, 100 + place)) for place, invoice_id in enumerate(invoices)]
+    sent += [notify("pay", payment(invoice_id, 100 + place)) for place, invoice_id in enumerate(invoices)]
+    sent += [notify("check", payment(invoices[0], 999)), notify("fail", payment(invoices[1], 998))]
+    answers = await asyncio.gather(*sent)
+    assert [answer.json() for answer in answers] == [{"code": 0}] * 20 + [{"code": 13}, {"code": 0}]
+    assert sorted(report["status"] for report in await reports()) == ["failed"] + ["succeeded"] * 10
+    assert len(await rows("callbacks")) == 22
+
+
+async def test_i13_a_callback_that_spoils_its_batch_does_not_hold_up_its_neighbours(
+    told: Told, notify: Notify, reports: Reports
+) -> None:
+    first, second = await told(), await told()
+    assert (await notify("pay", payment(first, 7))).json() == {"code": 0}
+    # The provider cannot mean one transaction for two invoices: the database refuses it.
+    answers = await asyncio.gather(
+        notify("pay", payment(second, 7)), notify("pay", payment(second, 8)), notify("pay", payment(second, 9))
+    )
+    assert [answer.status_code for answer in answers] == [500, 200, 200]
+    assert [report["transaction"] for report in await reports()] == ["7", "8", "9"]

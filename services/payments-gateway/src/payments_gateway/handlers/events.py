@@ -14,6 +14,7 @@ from copeck.observability.logs import get_logger
 from copeck.observability.metrics import Counter
 from payments_gateway.domain.models import Operation, OperationKind, OperationStatus
 from payments_gateway.handlers.context import Context
+from payments_gateway.handlers.group import GroupCommit
 from payments_gateway.store import invoices as invoice_store
 from payments_gateway.store import operations as operation_store
 
@@ -30,13 +31,35 @@ _INSTRUCTIONS: dict[str, OperationKind] = {
 }
 
 
+class Events:
+    """Applies events; those that only change the projection share commits."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self._group: GroupCommit[Envelope, None] = GroupCommit("projection", self._project)
+
+    async def handle(self, envelope: Envelope) -> None:
+        """Apply one event; what it asks for is a row before this returns, and a task after that."""
+        data = envelope.data
+        if isinstance(data, events.CommandRefused):
+            REFUSED.labels(data.command_type, data.code).inc()
+            log.info("a command was refused", command=data.command_type, code=data.code, aggregate=data.aggregate)
+        elif isinstance(data, events.RefundRequested) or envelope.type in _INSTRUCTIONS:
+            await handle(self._context, envelope)
+        elif isinstance(data, events.InvoiceEvent):
+            await self._group.submit(envelope)
+
+    async def _project(self, batch: list[Envelope]) -> list[None]:
+        """Project a batch. The version tells a repeat from news, so no inbox is needed here."""
+        told = [(item.data, item.correlation_id) for item in batch if isinstance(item.data, events.InvoiceEvent)]
+        async with self._context.database.transaction() as tx:
+            await invoice_store.project(tx, told, self._context.clock.now())
+        return [None] * len(batch)
+
+
 async def handle(context: Context, envelope: Envelope) -> None:
-    """Apply one event: inbox, projection and operation in one commit, then send the operation's task."""
+    """Apply one event by itself: inbox, projection and operation in one commit, then send the operation's task."""
     data = envelope.data
-    if isinstance(data, events.CommandRefused):
-        REFUSED.labels(data.command_type, data.code).inc()
-        log.info("a command was refused", command=data.command_type, code=data.code, aggregate=data.aggregate)
-        return
     if not isinstance(data, events.InvoiceEvent | events.RefundRequested):
         return
     operation_id: UUID | None = None
@@ -47,7 +70,7 @@ async def handle(context: Context, envelope: Envelope) -> None:
         if isinstance(data, events.RefundRequested):
             operation_id = await _refund(context, tx, envelope, data, now)
         else:
-            await invoice_store.project(tx, data, envelope.correlation_id, now)
+            await invoice_store.project(tx, [(data, envelope.correlation_id)], now)
             kind = _INSTRUCTIONS.get(envelope.type)
             if kind is not None:
                 operation_id = await _on_payment(context, tx, envelope, data, kind, now)

@@ -1,21 +1,16 @@
 """What a provider tells us: verified over raw bytes, stored with its report in one commit, and only then answered.
 
-Callbacks that wait while a commit is under way share the next one (group commit): under load the cost of a callback
-falls, and one that spoils its batch is tried again alone.
+Callbacks that wait while a commit is under way share the next one.
 """
 
-import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy.exc import DBAPIError
-
 from copeck.kernel.errors import NotFoundError
 from copeck.kernel.ids import new_id
 from copeck.observability.logs import get_logger
-from copeck.observability.trace import trace_scope
 from payments_gateway.domain.provider import (
     Notification,
     NotificationKind,
@@ -27,14 +22,13 @@ from payments_gateway.domain.provider import (
 from payments_gateway.handlers import metrics
 from payments_gateway.handlers.context import Context
 from payments_gateway.handlers.forged import ForgedCallbackError, Quarantine
+from payments_gateway.handlers.group import GroupCommit
 from payments_gateway.handlers.judging import Arrived, Judged, judge
 from payments_gateway.store import callbacks as callback_store
 from payments_gateway.store.callbacks import StoredCallback
 
 log = get_logger(__name__)
 
-BATCH_MAX = 64
-WAITING_MAX = 2000
 # Headers that say nothing about the callback, or that must not be stored.
 _HEADERS_DROPPED = frozenset({"authorization", "cookie", "connection", "accept-encoding"})
 _HEADERS_MAX = 40
@@ -46,11 +40,6 @@ class _Waiting:
 
     arrived: Arrived
     stored: StoredCallback
-    done: asyncio.Future[Judged]
-
-
-class TooManyCallbacksError(Exception):
-    """More callbacks wait than can be stored in time; the provider sends them again."""
 
 
 @dataclass(slots=True)
@@ -59,8 +48,10 @@ class Paid:
 
     context: Context
     quarantine: Quarantine = field(default_factory=Quarantine)
-    _waiting: list[_Waiting] = field(default_factory=list)
-    _drainer: asyncio.Task[None] | None = None
+    _group: GroupCommit[_Waiting, Judged] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._group = GroupCommit("callbacks", self._commit)
 
     async def take(
         self, provider_code: str, shop_name: str, kind: NotificationKind, callback: RawCallback, peer: str
@@ -94,8 +85,6 @@ class Paid:
             log.error("a callback cannot be understood", provider=shop.provider, shop=shop.shop, reason=unreadable)
         body, sealed = provider.seal(shop, callback.body)
         callback_id = new_id()
-        if len(self._waiting) >= WAITING_MAX:
-            raise TooManyCallbacksError
         waiting = _Waiting(
             Arrived(callback_id, provider, shop, kind, notification, unreadable),
             StoredCallback(
@@ -112,37 +101,8 @@ class Paid:
                 answer=None,
                 transaction_id=notification.transaction_id if notification else None,
             ),
-            asyncio.get_running_loop().create_future(),
         )
-        self._waiting.append(waiting)
-        if self._drainer is None or self._drainer.done():
-            self._drainer = asyncio.create_task(self._drain(), name="callbacks")
-        # Shielded by being a future of its own: a client that goes away does not undo the commit of the others.
-        return await asyncio.shield(waiting.done)
-
-    async def _drain(self) -> None:
-        """Commit whatever waits, again and again, until nothing does."""
-        while self._waiting:
-            batch, self._waiting = self._waiting[:BATCH_MAX], self._waiting[BATCH_MAX:]
-            # A trace of its own: a batch belongs to no single request.
-            with trace_scope():
-                await self._commit_or_split(batch)
-
-    async def _commit_or_split(self, batch: list[_Waiting]) -> None:
-        try:
-            judged = await self._commit(batch)
-        except Exception as error:  # noqa: BLE001 - whoever waits for the commit is told, whatever went wrong
-            if len(batch) > 1 and isinstance(error, DBAPIError) and not error.connection_invalidated:
-                log.warning("a batch of callbacks is split", size=len(batch), error=type(error).__name__)
-                for waiting in batch:
-                    await self._commit_or_split([waiting])
-                return
-            for waiting in batch:
-                _fail(waiting.done, error)
-            return
-        for waiting, result in zip(batch, judged, strict=True):
-            if not waiting.done.done():
-                waiting.done.set_result(result)
+        return await self._group.submit(waiting)
 
     async def _commit(self, batch: list[_Waiting]) -> list[Judged]:
         async with self.context.database.transaction() as tx:
@@ -170,13 +130,6 @@ def _with(waiting: _Waiting, judged: Judged) -> StoredCallback:
             "report_id": judged.report_id,
         }
     )
-
-
-def _fail(done: asyncio.Future[Judged], error: Exception) -> None:
-    if not done.done():
-        done.set_exception(error)
-        # Whoever waited may have gone; the error is not to be reported as never retrieved.
-        done.exception()
 
 
 def kept_headers(headers: Mapping[str, str]) -> dict[str, str]:

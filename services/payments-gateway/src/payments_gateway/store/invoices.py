@@ -1,5 +1,6 @@
 """The projection of invoices, kept by the updater's events."""
 
+from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -13,10 +14,26 @@ from copeck.kernel.money import Money
 from payments_gateway.domain.invoices import Invoice
 from payments_gateway.tables import invoices
 
+# References of an invoice that say what it is for, by language.
+_TITLES = {"ru": "title_ru", "en": "title_en"}
 
-async def project(tx: AsyncConnection, event: InvoiceEvent, correlation_id: str | None, now: datetime) -> bool:
-    """Keep the state that an event tells, unless a newer one is known; tell whether anything changed."""
-    values = {
+
+async def project(tx: AsyncConnection, told: Iterable[tuple[InvoiceEvent, str | None]], now: datetime) -> None:
+    """Keep the states that events tell (each with its correlation id), unless newer ones are known."""
+    newest: dict[UUID, dict[str, Any]] = {}
+    for event, correlation_id in told:
+        known = newest.get(event.invoice_id)
+        if known is None or known["version"] < event.version:
+            newest[event.invoice_id] = _values(event, correlation_id, now)
+    # Two processes that write the same invoices take their locks in the same order.
+    ordered = [newest[invoice_id] for invoice_id in sorted(newest)]
+    if ordered:
+        await tx.execute(_PROJECT, ordered)
+
+
+def _values(event: InvoiceEvent, correlation_id: str | None, now: datetime) -> dict[str, Any]:
+    return {
+        "invoice_id": event.invoice_id,
         "version": event.version,
         "status": event.status,
         "kind": event.kind,
@@ -32,16 +49,16 @@ async def project(tx: AsyncConnection, event: InvoiceEvent, correlation_id: str 
         "failure_reason": event.failure_reason,
         "correlation_id": correlation_id,
         "updated_at": now,
+        "titles": {language: event.references[key] for language, key in _TITLES.items() if key in event.references},
     }
-    statement = (
-        insert(invoices)
-        .values(invoice_id=event.invoice_id, **values)
-        .on_conflict_do_update(
-            index_elements=[invoices.c.invoice_id], set_=values, where=invoices.c.version < event.version
-        )
-        .returning(invoices.c.version)
-    )
-    return (await tx.execute(statement)).first() is not None
+
+
+_INSERT = insert(invoices)
+_PROJECT = _INSERT.on_conflict_do_update(
+    index_elements=[invoices.c.invoice_id],
+    set_={column.name: _INSERT.excluded[column.name] for column in invoices.columns if not column.primary_key},
+    where=invoices.c.version < _INSERT.excluded.version,
+)
 
 
 async def get(tx: AsyncConnection, invoice_id: UUID) -> Invoice | None:
@@ -68,4 +85,5 @@ def from_row(row: sa.Row[Any]) -> Invoice:
         failure_code=data["failure_code"],
         failure_reason=data["failure_reason"],
         correlation_id=data["correlation_id"],
+        titles=data["titles"],
     )
