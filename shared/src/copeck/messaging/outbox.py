@@ -27,6 +27,7 @@ log = logging.getLogger(__name__)
 WINDOW_MAX = 500
 IDLE_POLL_S = 0.1
 FOLLOWER_POLL_S = 1.0
+LEADER_IDLE_TIMEOUT_S = 40
 _BLOCKED_ROUTES_MAX = 200
 
 
@@ -170,6 +171,8 @@ class Relay:
             try:
                 # A deletion lost in a crash of Postgres means that a message goes out twice, which is harmless.
                 await connection.execute(sa.text("SET synchronous_commit = off"))
+                # A leader that stands still, stopped or swapped out, is deposed by the server.
+                await connection.execute(sa.text(f"SET idle_session_timeout = '{LEADER_IDLE_TIMEOUT_S}s'"))
                 yield connection
             finally:
                 metrics.OUTBOX_LEADER.labels(self.name).set(0)
@@ -179,6 +182,7 @@ class Relay:
     async def _resign(self, connection: AsyncConnection) -> None:
         try:
             await connection.execute(sa.text("RESET synchronous_commit"))
+            await connection.execute(sa.text("RESET idle_session_timeout"))
             await connection.execute(sa.select(sa.func.pg_advisory_unlock(self._lock_key)))
         except Exception as error:  # noqa: BLE001 - whatever it is, the connection must not go back with the lock
             log.debug("outbox %s: its connection is given up: %s", self.name, _short(error))
