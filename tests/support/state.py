@@ -227,3 +227,28 @@ def payout_report(payout_id: UUID, status: str, attempt: int = 1, **changes: Any
     """Return a provider's word on a payout."""
     terms: dict[str, Any] = {"account": WALLET, "payout_id": payout_id, "attempt": attempt, "status": status}
     return commands.PayoutReport(**(terms | changes))
+
+
+def paid(state: State, **terms: Any) -> UUID:
+    """Issue an invoice and pay it, by the transaction `p1`."""
+    bill = new_id()
+    assert said(state.send(issue(bill, **terms))) == "applied"
+    amount = state.invoice(bill).amount_minor
+    assert said(state.send(report(bill, "succeeded", transaction="p1", amount_minor=amount))) == "applied"
+    return bill
+
+
+def asked(state: State, bill: UUID, amount: int | None = None) -> UUID:
+    """Ask for a refund; returns its id."""
+    back = new_id()
+    assert said(state.send(refund(bill, back, amount))) == "applied"
+    return back
+
+
+def filled(state: State) -> UUID:
+    """Fill Anna's wallet with 98 roubles: 100 less the commission of 2."""
+    bill = new_id()
+    state.send(top_up(bill))
+    state.send(report(bill, "succeeded", transaction="p1", amount_minor=10_000))
+    assert state.world.balance(WALLET, "RUB") == 9_800
+    return bill

@@ -1,4 +1,4 @@
-"""Payment reports: money, holds, failures; money that is late, double or of another amount, under each policy (I-09)."""
+"""Payment reports: money, holds, failures; money that is late, double or of another amount, by each policy (I-09)."""
 
 from typing import Any
 from uuid import UUID
@@ -35,28 +35,28 @@ def state() -> State:
 
 
 def issued(state: State, **terms: Any) -> UUID:
-    id = new_id()
-    assert said(state.send(issue(id, **terms))) == "applied"
-    return id
+    bill = new_id()
+    assert said(state.send(issue(bill, **terms))) == "applied"
+    return bill
 
 
 def ended(state: State, status: str, **terms: Any) -> UUID:
     """Make an invoice that ended before its money came."""
-    id = issued(state, **terms)
+    bill = issued(state, **terms)
     if status == "canceled":
-        state.send(commands.InvoiceCancel(account=CUSTOMER, invoice_id=id))
+        state.send(commands.InvoiceCancel(account=CUSTOMER, invoice_id=bill))
     elif status == "expired":
         now, state.world.now = state.world.now, state.world.now.replace(year=2027)
-        state.send(commands.InvoiceExpire(account=CUSTOMER, invoice_id=id))
+        state.send(commands.InvoiceExpire(account=CUSTOMER, invoice_id=bill))
         state.world.now = now
     elif status == "voided":
         hold = new_id()
-        state.send(report(id, "authorized", hold))
-        state.send(report(id, "canceled", hold))
+        state.send(report(bill, "authorized", hold))
+        state.send(report(bill, "canceled", hold))
     elif status == "paid":
-        state.send(report(id, "succeeded"))
-    assert state.invoice(id).status == status
-    return id
+        state.send(report(bill, "succeeded"))
+    assert state.invoice(bill).status == status
+    return bill
 
 
 @pytest.mark.parametrize(
@@ -80,10 +80,10 @@ def ended(state: State, status: str, **terms: Any) -> UUID:
 )
 def test_money_is_booked_for_its_purpose(state: State, terms: dict[str, Any], expected: list[Line]) -> None:
     """Each row of the design's table of the books."""
-    id = issued(state, **terms)
+    bill = issued(state, **terms)
     payment = new_id()
-    assert told(state.send(report(id, "succeeded", payment, method="visa 4242"))) == (["paid"], expected)
-    invoice = state.invoice(id)
+    assert told(state.send(report(bill, "succeeded", payment, method="visa 4242"))) == (["paid"], expected)
+    invoice = state.invoice(bill)
     assert (invoice.status, invoice.payment_id, invoice.method) == ("paid", payment, "visa 4242")
     assert invoice.payments[payment].status == "succeeded"
     assert not invoice.payments[payment].late
@@ -93,26 +93,26 @@ def test_money_is_booked_for_its_purpose(state: State, terms: dict[str, Any], ex
 
 def test_the_payer_may_try_again(state: State) -> None:
     """A failed attempt does not end the invoice, and says why; the next one may pay it."""
-    id = issued(state)
+    bill = issued(state)
     first, second = new_id(), new_id()
-    assert told(state.send(report(id, "pending", first))) == (["attempt_started"], [])
-    failed = report(id, "failed", first, failure_code="5051", failure_reason="insufficient funds")
+    assert told(state.send(report(bill, "pending", first))) == (["attempt_started"], [])
+    failed = report(bill, "failed", first, failure_code="5051", failure_reason="insufficient funds")
     assert told(state.send(failed)) == (["attempt_failed"], [])
-    assert (state.invoice(id).status, state.invoice(id).failure_code) == ("pending", "5051")
-    assert told(state.send(report(id, "succeeded", second))) == (["paid"], MONEY)
-    assert state.invoice(id).failure_code == ""
+    assert (state.invoice(bill).status, state.invoice(bill).failure_code) == ("pending", "5051")
+    assert told(state.send(report(bill, "succeeded", second))) == (["paid"], MONEY)
+    assert state.invoice(bill).failure_code == ""
     assert state.events() == ["invoice.issued", "invoice.pending", "invoice.payment_failed", "invoice.paid"]
     state.check()
 
 
 def test_an_unknown_outcome_is_not_a_failure(state: State) -> None:
     """I-08: unknown keeps the invoice payable and is ended by news only."""
-    id = issued(state)
+    bill = issued(state)
     attempt = new_id()
-    assert told(state.send(report(id, "unknown", attempt))) == (["attempt_unknown"], [])
-    assert state.invoice(id).status == "pending"
-    assert said(state.send(report(id, "unknown", attempt))) == "duplicate"
-    assert told(state.send(report(id, "succeeded", attempt))) == (["paid"], MONEY)
+    assert told(state.send(report(bill, "unknown", attempt))) == (["attempt_unknown"], [])
+    assert state.invoice(bill).status == "pending"
+    assert said(state.send(report(bill, "unknown", attempt))) == "duplicate"
+    assert told(state.send(report(bill, "succeeded", attempt))) == (["paid"], MONEY)
     state.check()
 
 
@@ -120,34 +120,34 @@ def test_an_unknown_outcome_is_not_a_failure(state: State) -> None:
 @pytest.mark.parametrize("after", ["pending", "authorized", "succeeded", "failed", "canceled", "unknown"])
 def test_reports_in_any_order(state: State, before: str, after: str) -> None:
     """I-06: the same news is a duplicate, older news is stale, and money is booked once whatever comes around it."""
-    id = issued(state)
+    bill = issued(state)
     attempt = new_id()
-    assert said(state.send(report(id, before, attempt))) == "applied"
-    outcome = said(state.send(report(id, after, attempt)))
+    assert said(state.send(report(bill, before, attempt))) == "applied"
+    outcome = said(state.send(report(bill, after, attempt)))
     if (before, after) in PAYMENT:
         assert outcome == "applied"
-        assert state.invoice(id).payments[attempt].status == after
+        assert state.invoice(bill).payments[attempt].status == after
     else:
         assert outcome == ("duplicate" if before == after else "stale")
-        assert state.invoice(id).payments[attempt].status == before
+        assert state.invoice(bill).payments[attempt].status == before
     assert state.balance(REVENUE) == (19_900 if "succeeded" in (before, after) else 0)
     state.check()
 
 
 def test_money_after_the_contrary(state: State) -> None:
     """Failed, then succeeded: the provider's word that money was taken is never ignored."""
-    id = issued(state)
+    bill = issued(state)
     attempt = new_id()
-    state.send(report(id, "failed", attempt))
-    assert told(state.send(report(id, "succeeded", attempt))) == (["paid"], MONEY)
+    state.send(report(bill, "failed", attempt))
+    assert told(state.send(report(bill, "succeeded", attempt))) == (["paid"], MONEY)
 
 
 def test_the_same_transaction_under_another_id(state: State) -> None:
     """A callback that did not know our attempt and a poll that did speak of one transaction: one effect."""
-    id = issued(state)
-    assert said(state.send(report(id, "succeeded", transaction="77"))) == "applied"
-    assert said(state.send(report(id, "succeeded", transaction="77"))) == "duplicate"
-    assert said(state.send(report(id, "failed", transaction="77"))) == "stale"
+    bill = issued(state)
+    assert said(state.send(report(bill, "succeeded", transaction="77"))) == "applied"
+    assert said(state.send(report(bill, "succeeded", transaction="77"))) == "duplicate"
+    assert said(state.send(report(bill, "failed", transaction="77"))) == "stale"
     assert state.balance(SHOP) == -19_900
     state.check()
 
@@ -161,15 +161,15 @@ def test_the_same_transaction_under_another_id(state: State) -> None:
 )
 def test_reports_that_cannot_be_true_are_set_aside(state: State, changes: dict[str, Any], reason: str) -> None:
     """Nobody forges a payment from a wallet, and a second transaction under one attempt is not swallowed."""
-    id = issued(state)
+    bill = issued(state)
     attempt = new_id()
-    state.send(report(id, "pending", attempt))
-    assert said(state.send(report(id, "succeeded", attempt, **changes))) == "poison"
+    state.send(report(bill, "pending", attempt))
+    assert said(state.send(report(bill, "succeeded", attempt, **changes))) == "poison"
     assert [row.reason for row in state.world.quarantined] == [reason]
     assert state.world.postings == []
 
 
-@pytest.mark.parametrize("make", [lambda id: report(id, "succeeded"), lambda id: wallet_pay(id)])
+@pytest.mark.parametrize("make", [lambda bill: report(bill, "succeeded"), wallet_pay])
 def test_money_for_an_unknown_invoice_is_set_aside(state: State, make: Any) -> None:
     """I-13: it is kept with its reason, and nothing is booked."""
     assert said(state.send(make(new_id()))) == "poison"
@@ -183,11 +183,11 @@ ENDS = ["canceled", "expired", "voided", "paid"]
 @pytest.mark.parametrize("status", ENDS)
 def test_late_money_is_refunded(state: State, status: str) -> None:
     """I-09, policy `refund`: suspense, and out of it by itself; the invoice stays what it was."""
-    id = ended(state, status)
+    bill = ended(state, status)
     attempt = new_id()
     arrived = [(SHOP, LATE, 19_900, "late_payment"), (LATE, TRANSIT, 19_900, "refund")]
-    assert told(state.send(report(id, "succeeded", attempt))) == (["late_payment_received"], arrived)
-    invoice = state.invoice(id)
+    assert told(state.send(report(bill, "succeeded", attempt))) == (["late_payment_received"], arrived)
+    invoice = state.invoice(bill)
     (refund,) = invoice.refunds.values()
     assert invoice.status == status
     assert invoice.payments[attempt].late
@@ -199,17 +199,17 @@ def test_late_money_is_refunded(state: State, status: str) -> None:
     )
     assert state.events()[-2:] == ["invoice.late_payment_received", "refund.requested"]
     assert state.balance(LATE) == 0
-    assert said(state.send(report(id, "succeeded", attempt))) == "duplicate"
+    assert said(state.send(report(bill, "succeeded", attempt))) == "duplicate"
     state.check()
 
 
 @pytest.mark.parametrize("status", ENDS)
 def test_late_money_goes_to_the_wallet(state: State, status: str) -> None:
     """I-09, policy `wallet`."""
-    id = ended(state, status, late_policy="wallet", late_wallet=WALLET)
+    bill = ended(state, status, late_policy="wallet", late_wallet=WALLET)
     arrived = [(SHOP, LATE, 19_900, "late_payment"), (LATE, WALLET, 19_900, "late_to_wallet")]
-    assert told(state.send(report(id, "succeeded"))) == (["late_payment_received"], arrived)
-    assert state.invoice(id).status == status
+    assert told(state.send(report(bill, "succeeded"))) == (["late_payment_received"], arrived)
+    assert state.invoice(bill).status == status
     assert state.world.balance(WALLET, "RUB") == 19_900
     assert state.balance(LATE) == 0
     state.check()
@@ -218,22 +218,22 @@ def test_late_money_goes_to_the_wallet(state: State, status: str) -> None:
 @pytest.mark.parametrize("status", ENDS)
 def test_late_money_is_accepted(state: State, status: str) -> None:
     """I-09, policy `accept`: the invoice is paid after all, but only if nothing else paid it."""
-    id = ended(state, status, late_policy="accept")
+    bill = ended(state, status, late_policy="accept")
     attempt = new_id()
-    steps, lines = told(state.send(report(id, "succeeded", attempt)))
+    steps, lines = told(state.send(report(bill, "succeeded", attempt)))
     arrived = (SHOP, LATE, 19_900, "late_payment")
     if status == "paid":
         assert (steps, lines) == (["late_payment_received"], [arrived, (LATE, TRANSIT, 19_900, "refund")])
-        assert state.invoice(id).payment_id != attempt
+        assert state.invoice(bill).payment_id != attempt
     else:
         assert (steps, lines) == (
             ["late_payment_received", "late_accepted"],
             [arrived, (LATE, REVENUE, 19_900, "payment")],
         )
-        assert (state.invoice(id).status, state.invoice(id).payment_id) == ("paid", attempt)
+        assert (state.invoice(bill).status, state.invoice(bill).payment_id) == ("paid", attempt)
         assert state.events()[-1] == "invoice.paid"
         # What comes after that is late again, and goes back.
-        state.send(report(id, "succeeded"))
+        state.send(report(bill, "succeeded"))
         assert state.balance(TRANSIT) == 19_900
     assert state.balance(LATE) == 0
     assert state.balance(REVENUE) == 19_900
@@ -242,9 +242,9 @@ def test_late_money_is_accepted(state: State, status: str) -> None:
 
 def test_late_money_at_the_merchants_own_shop(state: State) -> None:
     """Accepted, it is the merchant's already: only the commission is booked, and suspense is left empty."""
-    id = ended(state, "expired", beneficiary="receivable:m1", commission_minor=400, late_policy="accept")
+    bill = ended(state, "expired", beneficiary="receivable:m1", commission_minor=400, late_policy="accept")
     expected = [("receivable:m1", "fees:commission", 400, "commission")]
-    assert told(state.send(report(id, "succeeded"))) == (["late_payment_received", "late_accepted"], expected)
+    assert told(state.send(report(bill, "succeeded"))) == (["late_payment_received", "late_accepted"], expected)
     assert state.balance(LATE) == 0
     state.check()
 
@@ -255,91 +255,91 @@ def test_late_money_at_the_merchants_own_shop(state: State) -> None:
 @pytest.mark.parametrize("policy", ["refund", "wallet", "accept"])
 def test_another_amount_pays_nothing(state: State, changes: dict[str, Any], policy: str) -> None:
     """Money that does not fit is never taken for the invoice's, not even where late money is accepted."""
-    id = issued(state, late_policy=policy, late_wallet=WALLET if policy == "wallet" else None)
+    bill = issued(state, late_policy=policy, late_wallet=WALLET if policy == "wallet" else None)
     amount, currency = changes.get("amount_minor", 19_900), changes.get("currency", "RUB")
-    steps, lines = told(state.send(report(id, "succeeded", **changes)))
+    steps, lines = told(state.send(report(bill, "succeeded", **changes)))
     assert steps == ["late_payment_received"]
     assert lines[0] == (SHOP, LATE, amount, "late_payment")
     assert lines[1][:3] == (LATE, WALLET if policy == "wallet" else TRANSIT, amount)
     assert state.balance(LATE, currency) == 0
-    assert state.invoice(id).status == "issued"
+    assert state.invoice(bill).status == "issued"
     # The invoice is still open, and the right amount pays it.
-    assert told(state.send(report(id, "succeeded"))) == (["paid"], MONEY)
+    assert told(state.send(report(bill, "succeeded"))) == (["paid"], MONEY)
     state.check()
 
 
 def test_money_while_other_money_is_held(state: State) -> None:
     """A second card is charged while the first one's money is held: the second goes back, the hold goes on."""
-    id = issued(state)
+    bill = issued(state)
     held, other = new_id(), new_id()
-    state.send(report(id, "authorized", held))
-    assert told(state.send(report(id, "succeeded", other)))[0] == ["late_payment_received"]
-    assert state.invoice(id).status == "authorized"
-    assert told(state.send(report(id, "succeeded", held))) == (["paid"], MONEY)
+    state.send(report(bill, "authorized", held))
+    assert told(state.send(report(bill, "succeeded", other)))[0] == ["late_payment_received"]
+    assert state.invoice(bill).status == "authorized"
+    assert told(state.send(report(bill, "succeeded", held))) == (["paid"], MONEY)
     state.check()
 
 
 def test_a_capture_of_another_amount_ends_the_hold(state: State) -> None:
     """The money goes back and the invoice does not wait for a hold that is gone."""
-    id = issued(state)
+    bill = issued(state)
     held = new_id()
-    state.send(report(id, "authorized", held))
-    steps, lines = told(state.send(report(id, "succeeded", held, amount_minor=10_000)))
+    state.send(report(bill, "authorized", held))
+    steps, lines = told(state.send(report(bill, "succeeded", held, amount_minor=10_000)))
     assert steps == ["late_payment_received", "voided"]
     assert lines == [(SHOP, LATE, 10_000, "late_payment"), (LATE, TRANSIT, 10_000, "refund")]
-    assert state.invoice(id).status == "voided"
+    assert state.invoice(bill).status == "voided"
     state.check()
 
 
 @pytest.mark.parametrize("status", ["canceled", "expired", "paid", "authorized"])
 def test_a_hold_that_is_not_wanted_is_released(state: State, status: str) -> None:
     """A hold for an invoice that cannot take it is released, and the invoice stays what it was."""
-    id = issued(state) if status == "authorized" else ended(state, status)
+    bill = issued(state) if status == "authorized" else ended(state, status)
     if status == "authorized":
-        state.send(report(id, "authorized"))
+        state.send(report(bill, "authorized"))
     hold = new_id()
-    assert told(state.send(report(id, "authorized", hold))) == (["hold_release_requested"], [])
-    assert state.invoice(id).status == status
+    assert told(state.send(report(bill, "authorized", hold))) == (["hold_release_requested"], [])
+    assert state.invoice(bill).status == status
     assert state.events()[-1] == "invoice.void_requested"
     # Released, or captured against our wish: then it is late money.
-    assert told(state.send(report(id, "canceled", hold))) == (["attempt_noted"], [])
-    assert state.invoice(id).payments[hold].late
-    assert told(state.send(report(id, "succeeded", hold)))[0] == ["late_payment_received"]
+    assert told(state.send(report(bill, "canceled", hold))) == (["attempt_noted"], [])
+    assert state.invoice(bill).payments[hold].late
+    assert told(state.send(report(bill, "succeeded", hold)))[0] == ["late_payment_received"]
     state.check()
 
 
 def test_a_hold_in_doubt_is_not_released(state: State) -> None:
     """The outcome of a capture was unknown, and the provider says that the money is still held: it is ours to take."""
-    id = issued(state)
+    bill = issued(state)
     held = new_id()
-    state.send(report(id, "authorized", held))
-    assert told(state.send(report(id, "unknown", held))) == (["attempt_noted"], [])
-    assert told(state.send(report(id, "authorized", held))) == (["attempt_noted"], [])
+    state.send(report(bill, "authorized", held))
+    assert told(state.send(report(bill, "unknown", held))) == (["attempt_noted"], [])
+    assert told(state.send(report(bill, "authorized", held))) == (["attempt_noted"], [])
     assert "invoice.void_requested" not in state.events()
-    assert told(state.send(report(id, "succeeded", held))) == (["paid"], MONEY)
+    assert told(state.send(report(bill, "succeeded", held))) == (["paid"], MONEY)
     state.check()
 
 
 @pytest.mark.parametrize("status", ["failed", "canceled"])
 def test_a_hold_that_fell_away_voids(state: State, status: str) -> None:
     """The provider gave the money back: the invoice is over."""
-    id = issued(state)
+    bill = issued(state)
     held = new_id()
-    state.send(report(id, "authorized", held))
-    assert told(state.send(report(id, status, held))) == (["voided"], [])
-    assert (state.invoice(id).status, state.events()[-1]) == ("voided", "invoice.voided")
+    state.send(report(bill, "authorized", held))
+    assert told(state.send(report(bill, status, held))) == (["voided"], [])
+    assert (state.invoice(bill).status, state.events()[-1]) == ("voided", "invoice.voided")
 
 
 def test_paid_from_the_wallet(state: State) -> None:
     """Whole, at once, and once."""
     state.send(wallet_open(opening_minor=20_000))
-    id = issued(state)
+    bill = issued(state)
     payment = new_id()
     expected = (["paid"], [(WALLET, REVENUE, 19_900, "payment")])
-    assert told(state.send(wallet_pay(id, payment))) == expected
-    assert (state.invoice(id).provider, state.invoice(id).shop) == ("wallet", WALLET)
-    assert said(state.send(wallet_pay(id, payment))) == "duplicate"
-    assert said(state.send(wallet_pay(id))) == "illegal not_payable"
+    assert told(state.send(wallet_pay(bill, payment))) == expected
+    assert (state.invoice(bill).provider, state.invoice(bill).shop) == ("wallet", WALLET)
+    assert said(state.send(wallet_pay(bill, payment))) == "duplicate"
+    assert said(state.send(wallet_pay(bill))) == "illegal not_payable"
     assert state.world.balance(WALLET, "RUB") == 100
     state.check()
 
@@ -357,20 +357,20 @@ def test_paid_from_the_wallet(state: State) -> None:
 def test_refused_wallet_payments(state: State, terms: dict[str, Any], wallet: str, opening: int, expected: str) -> None:
     """What a wallet lacks, or what is not its to pay, changes nothing (I-04)."""
     state.send(wallet_open(opening_minor=opening))
-    id = issued(state, **terms)
+    bill = issued(state, **terms)
     before = len(state.world.postings)
-    assert said(state.send(wallet_pay(id, wallet=wallet))) == expected
+    assert said(state.send(wallet_pay(bill, wallet=wallet))) == expected
     assert len(state.world.postings) == before
-    assert state.invoice(id).status == "issued"
+    assert state.invoice(bill).status == "issued"
     state.check()
 
 
 def test_a_wallet_pays_its_neighbours_top_up(state: State) -> None:
     """Money moves from wallet to wallet, the commission from the one that gets it."""
     state.send(wallet_open(opening_minor=10_000))
-    id = new_id()
-    state.send(top_up(id, beneficiary="wallet:boris"))
+    bill = new_id()
+    state.send(top_up(bill, beneficiary="wallet:boris"))
     lines = [(WALLET, "wallet:boris", 10_000, "payment"), ("wallet:boris", "fees:commission", 200, "commission")]
-    assert told(state.send(wallet_pay(id))) == (["paid"], lines)
+    assert told(state.send(wallet_pay(bill))) == (["paid"], lines)
     assert state.world.balance("wallet:boris", "RUB") == 9_800
     state.check()

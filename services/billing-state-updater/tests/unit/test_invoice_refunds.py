@@ -1,4 +1,4 @@
-"""Refunds: whole, partial, with commission, failed, reported twice, made at the provider; and disputes."""
+"""Refunds: whole, partial, with commission, failed, reported twice, made at the provider."""
 
 from typing import Any
 from uuid import UUID
@@ -11,21 +11,22 @@ from billing_state_updater.domain import books
 from billing_state_updater.domain.machines import REFUND, REFUND_STATUSES
 from copeck.kernel.ids import new_id
 from tests.support.state import (
-    CUSTOMER,
     REVENUE,
     SHOP,
     WALLET,
     Line,
     State,
+    asked,
     dispute,
+    filled,
     issue,
+    paid,
     payout,
     refund,
     refund_report,
     report,
     said,
     told,
-    top_up,
     wallet_open,
     wallet_pay,
 )
@@ -39,31 +40,17 @@ def state() -> State:
     return State()
 
 
-def paid(state: State, **terms: Any) -> UUID:
-    id = new_id()
-    assert said(state.send(issue(id, **terms))) == "applied"
-    amount = state.invoice(id).amount_minor
-    assert said(state.send(report(id, "succeeded", transaction="p1", amount_minor=amount))) == "applied"
-    return id
-
-
-def asked(state: State, id: UUID, amount: int | None = None) -> UUID:
-    back = new_id()
-    assert said(state.send(refund(id, back, amount))) == "applied"
-    return back
-
-
 def test_whole(state: State) -> None:
     """Asked for, then done: the money waits in transit in between."""
-    id = paid(state)
+    bill = paid(state)
     back = new_id()
     expected: list[Line] = [(REVENUE, TRANSIT, 19_900, "refund")]
-    assert told(state.send(refund(id, back, reason="by request"))) == (["refund_requested"], expected)
-    invoice = state.invoice(id)
+    assert told(state.send(refund(bill, back, reason="by request"))) == (["refund_requested"], expected)
+    invoice = state.invoice(bill)
     assert (invoice.status, invoice.refunding_minor, invoice.refunded_minor) == ("paid", 19_900, 0)
     assert state.events()[-1] == "refund.requested"
     done = [(TRANSIT, SHOP, 19_900, "refund_settlement")]
-    assert told(state.send(refund_report(id, back, "succeeded", transaction="r1"))) == (["refunded"], done)
+    assert told(state.send(refund_report(bill, back, "succeeded", transaction="r1"))) == (["refunded"], done)
     assert (invoice.status, invoice.refunding_minor, invoice.refunded_minor) == ("refunded", 0, 19_900)
     assert state.events()[-2:] == ["invoice.refunded", "refund.succeeded"]
     assert state.balance(SHOP) == state.balance(REVENUE) == state.balance(TRANSIT) == 0
@@ -72,16 +59,16 @@ def test_whole(state: State) -> None:
 
 def test_in_parts(state: State) -> None:
     """Parts add up to the whole, and no further."""
-    id = paid(state)
-    first, second = asked(state, id, 9_900), asked(state, id, 5_000)
-    assert said(state.send(refund(id, new_id(), 5_001))) == "illegal exceeds_remaining"
-    assert told(state.send(refund_report(id, first, "succeeded", 9_900)))[0] == ["partially_refunded"]
-    assert told(state.send(refund_report(id, second, "succeeded", 5_000)))[0] == ["partially_refunded"]
-    rest = asked(state, id)
-    assert state.invoice(id).refunds[rest].amount_minor == 5_000
-    assert said(state.send(refund(id, new_id()))) == "illegal exceeds_remaining"
-    assert told(state.send(refund_report(id, rest, "succeeded", 5_000)))[0] == ["refunded"]
-    assert said(state.send(refund(id, new_id()))) == "illegal not_refundable"
+    bill = paid(state)
+    first, second = asked(state, bill, 9_900), asked(state, bill, 5_000)
+    assert said(state.send(refund(bill, new_id(), 5_001))) == "illegal exceeds_remaining"
+    assert told(state.send(refund_report(bill, first, "succeeded", 9_900)))[0] == ["partially_refunded"]
+    assert told(state.send(refund_report(bill, second, "succeeded", 5_000)))[0] == ["partially_refunded"]
+    rest = asked(state, bill)
+    assert state.invoice(bill).refunds[rest].amount_minor == 5_000
+    assert said(state.send(refund(bill, new_id()))) == "illegal exceeds_remaining"
+    assert told(state.send(refund_report(bill, rest, "succeeded", 5_000)))[0] == ["refunded"]
+    assert said(state.send(refund(bill, new_id()))) == "illegal not_refundable"
     state.check()
 
 
@@ -91,15 +78,15 @@ def test_in_parts(state: State) -> None:
 )
 def test_commission_goes_back_in_proportion(state: State, amounts: list[int], returned: list[int]) -> None:
     """The commission comes back in the same commit, before the money leaves, and in the end whole."""
-    id = paid(state, beneficiary="merchant:m1", commission_minor=399)
+    bill = paid(state, beneficiary="merchant:m1", commission_minor=399)
     for amount, share in zip(amounts, returned, strict=True):
         back = new_id()
-        _, lines = told(state.send(refund(id, back, amount)))
+        _, lines = told(state.send(refund(bill, back, amount)))
         commission = [(FEES, "merchant:m1", share, "commission_return")] if share else []
         assert lines == [*commission, ("merchant:m1", TRANSIT, amount, "refund")]
-        state.send(refund_report(id, back, "succeeded", amount))
+        state.send(refund_report(bill, back, "succeeded", amount))
     assert state.balance("merchant:m1") == state.balance(FEES) == 0
-    assert state.invoice(id).status == "refunded"
+    assert state.invoice(bill).status == "refunded"
     state.check()
 
 
@@ -122,30 +109,30 @@ def test_shares_add_up(commission: int, extra: int, parts: list[int]) -> None:
 
 def test_a_share_is_never_negative(state: State) -> None:
     """A part that failed gave its rounding back to a smaller rest: the rest takes nothing, instead of paying."""
-    id = paid(state, beneficiary="merchant:m1", amount_minor=100, commission_minor=3)
-    first, second = asked(state, id, 10), asked(state, id, 10)
-    assert [state.invoice(id).refunds[one].commission_minor for one in (first, second)] == [0, 1]
-    state.send(refund_report(id, first, "failed", 10))
-    third = asked(state, id, 5)
-    assert state.invoice(id).refunds[third].commission_minor == 0
+    bill = paid(state, beneficiary="merchant:m1", amount_minor=100, commission_minor=3)
+    first, second = asked(state, bill, 10), asked(state, bill, 10)
+    assert [state.invoice(bill).refunds[one].commission_minor for one in (first, second)] == [0, 1]
+    state.send(refund_report(bill, first, "failed", 10))
+    third = asked(state, bill, 5)
+    assert state.invoice(bill).refunds[third].commission_minor == 0
     state.check()
 
 
 def test_failed(state: State) -> None:
     """Both entries are reversed, and the money can be refunded again."""
-    id = paid(state, beneficiary="merchant:m1", commission_minor=400)
-    back = asked(state, id)
+    bill = paid(state, beneficiary="merchant:m1", commission_minor=400)
+    back = asked(state, bill)
     expected: list[Line] = [
         (TRANSIT, "merchant:m1", 19_900, "refund_reversal"),
         ("merchant:m1", FEES, 400, "commission_return_reversal"),
     ]
-    failed = refund_report(id, back, "failed", failure_code="6013")
+    failed = refund_report(bill, back, "failed", failure_code="6013")
     assert told(state.send(failed)) == (["refund_noted"], expected)
-    invoice = state.invoice(id)
+    invoice = state.invoice(bill)
     assert (invoice.status, invoice.refunding_minor, invoice.commission_returned_minor) == ("paid", 0, 0)
     assert state.events()[-2:] == ["refund.failed", "wallet.changed"]
-    again = asked(state, id)
-    assert told(state.send(refund_report(id, again, "succeeded")))[0] == ["refunded"]
+    again = asked(state, bill)
+    assert told(state.send(refund_report(bill, again, "succeeded")))[0] == ["refunded"]
     state.check()
 
 
@@ -153,81 +140,81 @@ def test_failed(state: State) -> None:
 @pytest.mark.parametrize("after", ["pending", "succeeded", "failed", "unknown"])
 def test_reports_in_any_order(state: State, before: str, after: str) -> None:
     """I-06 for refunds: the same news is a duplicate, older news is stale, the money leaves once."""
-    id = paid(state)
-    back = asked(state, id)
+    bill = paid(state)
+    back = asked(state, bill)
     if before != "requested":
-        state.send(refund_report(id, back, before))
-    outcome = said(state.send(refund_report(id, back, after)))
+        state.send(refund_report(bill, back, before))
+    outcome = said(state.send(refund_report(bill, back, after)))
     if (before, after) in REFUND:
         assert outcome == "applied"
     else:
         assert outcome == ("duplicate" if before == after else "stale")
     settled = "succeeded" in (before, after)
     assert state.balance(SHOP) == (0 if settled else -19_900)
-    assert state.balance(TRANSIT) == (0 if settled or state.invoice(id).refunding_minor == 0 else 19_900)
+    assert state.balance(TRANSIT) == (0 if settled or state.invoice(bill).refunding_minor == 0 else 19_900)
     state.check()
 
 
 def test_made_after_all(state: State) -> None:
     """A refund that was taken for failed was made: it is booked, its commission with it."""
-    id = paid(state, beneficiary="merchant:m1", commission_minor=400)
-    back = asked(state, id)
-    state.send(refund_report(id, back, "failed"))
+    bill = paid(state, beneficiary="merchant:m1", commission_minor=400)
+    back = asked(state, bill)
+    state.send(refund_report(bill, back, "failed"))
     expected: list[Line] = [
         (FEES, "merchant:m1", 400, "commission_return"),
         ("merchant:m1", TRANSIT, 19_900, "refund"),
         (TRANSIT, SHOP, 19_900, "refund_settlement"),
     ]
-    assert told(state.send(refund_report(id, back, "succeeded"))) == (["refunded"], expected)
-    assert state.invoice(id).commission_returned_minor == 400
+    assert told(state.send(refund_report(bill, back, "succeeded"))) == (["refunded"], expected)
+    assert state.invoice(bill).commission_returned_minor == 400
     state.check()
 
 
 def test_made_after_all_beside_another(state: State) -> None:
     """The refund that replaced it was made as well: more went back than came, and a person has to look."""
-    id = paid(state)
-    back = asked(state, id)
-    state.send(refund_report(id, back, "failed"))
-    other = asked(state, id)
-    assert said(state.send(refund_report(id, back, "succeeded"))) == "poison"
-    state.send(refund_report(id, other, "succeeded"))
-    assert said(state.send(refund_report(id, back, "succeeded"))) == "poison"
+    bill = paid(state)
+    back = asked(state, bill)
+    state.send(refund_report(bill, back, "failed"))
+    other = asked(state, bill)
+    assert said(state.send(refund_report(bill, back, "succeeded"))) == "poison"
+    state.send(refund_report(bill, other, "succeeded"))
+    assert said(state.send(refund_report(bill, back, "succeeded"))) == "poison"
     state.check()
 
 
 def test_made_after_all_returns_no_more_commission_than_was_taken(state: State) -> None:
     """Two halves of an odd commission, each rounded up: the second half takes what is left."""
-    id = paid(state, beneficiary="merchant:m1", amount_minor=200, commission_minor=3)
-    first = asked(state, id, 100)
-    state.send(refund_report(id, first, "failed", 100))
-    asked(state, id, 100)
-    assert state.invoice(id).commission_returned_minor == 2
-    assert said(state.send(refund_report(id, first, "succeeded", 100))) == "applied"
-    assert state.invoice(id).commission_returned_minor == 3
+    bill = paid(state, beneficiary="merchant:m1", amount_minor=200, commission_minor=3)
+    first = asked(state, bill, 100)
+    state.send(refund_report(bill, first, "failed", 100))
+    asked(state, bill, 100)
+    assert state.invoice(bill).commission_returned_minor == 2
+    assert said(state.send(refund_report(bill, first, "succeeded", 100))) == "applied"
+    assert state.invoice(bill).commission_returned_minor == 3
     assert state.balance(FEES) == 0
     state.check()
 
 
 def test_another_amount_than_was_asked_is_set_aside(state: State) -> None:
     """The books never guess which of two amounts left."""
-    id = paid(state)
-    back = asked(state, id)
-    assert said(state.send(refund_report(id, back, "succeeded", 19_800))) == "poison"
-    assert state.invoice(id).refunds[back].status == "requested"
+    bill = paid(state)
+    back = asked(state, bill)
+    assert said(state.send(refund_report(bill, back, "succeeded", 19_800))) == "poison"
+    assert state.invoice(bill).refunds[back].status == "requested"
 
 
 def test_asked_twice(state: State) -> None:
     """The refund's id is the sender's: the same id again is a repeat."""
-    id = paid(state)
-    back = asked(state, id, 100)
-    assert said(state.send(refund(id, back, 100))) == "duplicate"
-    assert state.invoice(id).refunding_minor == 100
+    bill = paid(state)
+    back = asked(state, bill, 100)
+    assert said(state.send(refund(bill, back, 100))) == "duplicate"
+    assert state.invoice(bill).refunding_minor == 100
 
 
 def test_what_was_not_paid_is_not_refunded(state: State) -> None:
-    id = new_id()
-    state.send(issue(id))
-    assert said(state.send(refund(id, new_id()))) == "illegal not_refundable"
+    bill = new_id()
+    state.send(issue(bill))
+    assert said(state.send(refund(bill, new_id()))) == "illegal not_refundable"
     assert state.events()[-1] == "command.refused"
 
 
@@ -236,15 +223,15 @@ def test_what_was_not_paid_is_not_refunded(state: State) -> None:
 
 def test_made_at_the_provider(state: State) -> None:
     """Money that left without our asking is booked whole in one commit, and its repeat is known by its id there."""
-    id = paid(state, beneficiary="merchant:m1", commission_minor=400)
-    there = refund_report(id, None, "succeeded", 9_950, transaction="r1", payment_transaction="p1")
+    bill = paid(state, beneficiary="merchant:m1", commission_minor=400)
+    there = refund_report(bill, None, "succeeded", 9_950, transaction="r1", payment_transaction="p1")
     expected: list[Line] = [
         (FEES, "merchant:m1", 200, "commission_return"),
         ("merchant:m1", TRANSIT, 9_950, "refund"),
         (TRANSIT, SHOP, 9_950, "refund_settlement"),
     ]
     assert told(state.send(there)) == (["partially_refunded"], expected)
-    (made,) = state.invoice(id).refunds.values()
+    (made,) = state.invoice(bill).refunds.values()
     assert (made.origin, made.status, made.refund_transaction) == ("provider", "succeeded", "r1")
     assert said(state.send(there)) == "duplicate"
     assert state.events()[-3:] == ["invoice.partially_refunded", "refund.succeeded", "wallet.changed"]
@@ -253,12 +240,12 @@ def test_made_at_the_provider(state: State) -> None:
 
 def test_our_own_refund_told_before_its_answer(state: State) -> None:
     """The notification overtakes the answer to our request: by payment and amount it is ours, and booked once."""
-    id = paid(state)
-    back = asked(state, id)
-    there = refund_report(id, None, "succeeded", transaction="r1", payment_transaction="p1")
+    bill = paid(state)
+    back = asked(state, bill)
+    there = refund_report(bill, None, "succeeded", transaction="r1", payment_transaction="p1")
     assert told(state.send(there))[0] == ["refunded"]
-    assert said(state.send(refund_report(id, back, "succeeded", transaction="r1"))) == "duplicate"
-    assert len(state.invoice(id).refunds) == 1
+    assert said(state.send(refund_report(bill, back, "succeeded", transaction="r1"))) == "duplicate"
+    assert len(state.invoice(bill).refunds) == 1
     state.check()
 
 
@@ -277,7 +264,7 @@ def test_our_own_refund_told_before_its_answer(state: State) -> None:
 )
 def test_refunds_that_fit_nothing_are_set_aside(state: State, changes: dict[str, Any], reason: str) -> None:
     """I-13: with their money and their reason."""
-    id = paid(state)
+    bill = paid(state)
     terms: dict[str, Any] = {
         "refund_id": None,
         "status": "succeeded",
@@ -285,9 +272,9 @@ def test_refunds_that_fit_nothing_are_set_aside(state: State, changes: dict[str,
         "transaction": "r1",
         "payment_transaction": "p1",
     }
-    assert said(state.send(refund_report(id, **(terms | changes)))) == "poison"
+    assert said(state.send(refund_report(bill, **(terms | changes)))) == "poison"
     assert state.world.quarantined[0].reason == reason
-    assert state.invoice(id).refunds == {}
+    assert state.invoice(bill).refunds == {}
 
 
 def test_of_an_unknown_invoice(state: State) -> None:
@@ -298,46 +285,37 @@ def test_of_an_unknown_invoice(state: State) -> None:
 # From wallets and to them.
 
 
-def filled(state: State) -> UUID:
-    """Fill Anna's wallet with 98 roubles: 100 less the commission of 2."""
-    id = new_id()
-    state.send(top_up(id))
-    state.send(report(id, "succeeded", transaction="p1", amount_minor=10_000))
-    assert state.world.balance(WALLET, "RUB") == 9_800
-    return id
-
-
 def test_a_top_up_is_refunded_whole(state: State) -> None:
     """The commission is back before the money leaves, so the wallet has it."""
-    id = filled(state)
-    back = asked(state, id)
+    bill = filled(state)
+    back = asked(state, bill)
     assert state.world.balance(WALLET, "RUB") == 0
-    state.send(refund_report(id, back, "succeeded", 10_000))
+    state.send(refund_report(bill, back, "succeeded", 10_000))
     assert state.balance(SHOP) == state.balance(FEES) == 0
     state.check()
 
 
 def test_a_top_up_that_was_spent_is_not_refunded(state: State) -> None:
     """I-04: the wallet has less than the refund takes."""
-    id = filled(state)
+    bill = filled(state)
     state.send(payout(new_id(), 100))
-    assert said(state.send(refund(id, new_id()))) == "illegal insufficient_funds"
-    asked(state, id, 9_000)
+    assert said(state.send(refund(bill, new_id()))) == "illegal insufficient_funds"
+    asked(state, bill, 9_000)
     state.check()
 
 
 @pytest.mark.parametrize("failed_first", [False, True])
 def test_a_spent_top_up_refunded_at_the_provider(state: State, failed_first: bool) -> None:
     """The money is gone: the wallet gives what it has, its commission included, and the rest is our loss."""
-    id = filled(state)
+    bill = filled(state)
     if failed_first:
-        back: UUID | None = asked(state, id)
-        state.send(refund_report(id, back, "failed", 10_000))
+        back: UUID | None = asked(state, bill)
+        state.send(refund_report(bill, back, "failed", 10_000))
     else:
         back = None
     state.send(payout(new_id(), 5_000))
     assert state.world.balance(WALLET, "RUB") == 4_700
-    _, lines = told(state.send(refund_report(id, back, "succeeded", 10_000, transaction="r1")))
+    _, lines = told(state.send(refund_report(bill, back, "succeeded", 10_000, transaction="r1")))
     assert lines == [
         (FEES, WALLET, 200, "commission_return"),
         (WALLET, TRANSIT, 4_900, "refund"),
@@ -350,10 +328,10 @@ def test_a_spent_top_up_refunded_at_the_provider(state: State, failed_first: boo
 
 def test_a_merchant_may_go_below_zero(state: State) -> None:
     """The payer has a right to the money, whatever the merchant was paid out meanwhile; its payouts then stop."""
-    id = paid(state, beneficiary="merchant:m1")
+    bill = paid(state, beneficiary="merchant:m1")
     out = payout(new_id(), 19_800, account="merchant:m1")
     assert said(state.send(out)) == "applied"
-    asked(state, id)
+    asked(state, bill)
     assert state.world.balance("merchant:m1", "RUB") == -19_900
     state.send(payout(other := new_id(), 1, account="merchant:m1", commission_minor=0))
     assert state.payout(other).status == "failed"
@@ -362,10 +340,10 @@ def test_a_merchant_may_go_below_zero(state: State) -> None:
 
 def test_at_the_merchants_own_shop(state: State) -> None:
     """Only the commission was booked, and only the commission comes back."""
-    id = paid(state, beneficiary="receivable:m1", commission_minor=400)
+    bill = paid(state, beneficiary="receivable:m1", commission_minor=400)
     back = new_id()
-    assert told(state.send(refund(id, back)))[1] == [(FEES, "receivable:m1", 400, "commission_return")]
-    assert told(state.send(refund_report(id, back, "succeeded"))) == (["refunded"], [])
+    assert told(state.send(refund(bill, back)))[1] == [(FEES, "receivable:m1", 400, "commission_return")]
+    assert told(state.send(refund_report(bill, back, "succeeded"))) == (["refunded"], [])
     assert state.balance("receivable:m1") == state.balance(SHOP) == 0
     state.check()
 
@@ -373,124 +351,32 @@ def test_at_the_merchants_own_shop(state: State) -> None:
 def test_paid_from_a_wallet(state: State) -> None:
     """Nobody has to be asked: the money is back in the wallet in the same commit."""
     state.send(wallet_open(opening_minor=19_900))
-    id = new_id()
-    state.send(issue(id))
-    state.send(wallet_pay(id))
+    bill = new_id()
+    state.send(issue(bill))
+    state.send(wallet_pay(bill))
     expected = [(REVENUE, TRANSIT, 9_900, "refund"), (TRANSIT, WALLET, 9_900, "refund_settlement")]
     steps = ["refund_requested", "partially_refunded"]
-    assert told(state.send(refund(id, new_id(), 9_900))) == (steps, expected)
+    assert told(state.send(refund(bill, new_id(), 9_900))) == (steps, expected)
     assert state.events()[-3:] == ["invoice.partially_refunded", "refund.succeeded", "wallet.changed"]
-    assert told(state.send(refund(id, new_id())))[0] == ["refund_requested", "refunded"]
+    assert told(state.send(refund(bill, new_id())))[0] == ["refund_requested", "refunded"]
     assert state.world.balance(WALLET, "RUB") == 19_900
-    there = refund_report(id, None, "succeeded", 1, provider="wallet", shop=WALLET, transaction="r1")
+    there = refund_report(bill, None, "succeeded", 1, provider="wallet", shop=WALLET, transaction="r1")
     assert said(state.send(there)) == "poison"
     state.check()
 
 
 def test_late_money_refunds(state: State) -> None:
     """A late payment's refund moves nothing of the invoice's; one that failed is made again by nobody silently."""
-    id = paid(state)
-    state.send(report(id, "succeeded", transaction="p2"))
-    (back,) = state.invoice(id).refunds
-    failed = refund_report(id, back, "failed")
+    bill = paid(state)
+    state.send(report(bill, "succeeded", transaction="p2"))
+    (back,) = state.invoice(bill).refunds
+    failed = refund_report(bill, back, "failed")
     reversal = [(TRANSIT, "suspense:late", 19_900, "refund_reversal")]
     assert told(state.send(failed)) == (["refund_noted"], reversal)
     assert state.balance("suspense:late") == 19_900
-    done = refund_report(id, back, "succeeded", transaction="r2")
+    done = refund_report(bill, back, "succeeded", transaction="r2")
     expected = [("suspense:late", TRANSIT, 19_900, "refund"), (TRANSIT, SHOP, 19_900, "refund_settlement")]
     assert told(state.send(done)) == (["refund_noted"], expected)
-    invoice = state.invoice(id)
+    invoice = state.invoice(bill)
     assert (invoice.status, invoice.refunded_minor, invoice.refunding_minor) == ("paid", 0, 0)
-    state.check()
-
-
-# Disputes.
-
-
-def test_won(state: State) -> None:
-    """Opened and won: the invoice is paid again, the books never moved; late news of it opens nothing."""
-    id = paid(state)
-    assert told(state.send(dispute(id, "opened"))) == (["dispute_opened"], [])
-    assert said(state.send(dispute(id, "opened"))) == "duplicate"
-    assert said(state.send(refund(id, new_id()))) == "illegal not_refundable"
-    assert told(state.send(dispute(id, "won"))) == (["dispute_won"], [])
-    assert state.invoice(id).status == "paid"
-    for outcome in ("opened", "won", "opened"):
-        assert said(state.send(dispute(id, outcome))) == "duplicate"
-    assert told(state.send(dispute(id, "opened", transaction="d2")))[0] == ["dispute_opened"]
-    state.check()
-
-
-@pytest.mark.parametrize("opened", [True, False])
-def test_lost(state: State, opened: bool) -> None:
-    """The bank took the money; a loss that nobody announced opens and ends the dispute at once."""
-    id = paid(state)
-    if opened:
-        state.send(dispute(id, "opened"))
-    steps = ["charged_back"] if opened else ["dispute_opened", "charged_back"]
-    assert told(state.send(dispute(id, "lost"))) == (steps, [(REVENUE, SHOP, 19_900, "chargeback")])
-    assert state.events()[-1] == "invoice.charged_back"
-    assert said(state.send(dispute(id, "lost"))) == "duplicate"
-    assert said(state.send(dispute(id, "opened"))) == "stale"
-    state.check()
-
-
-@pytest.mark.parametrize(
-    ("amount", "lines"),
-    [
-        (9_900, [(REVENUE, SHOP, 9_900, "chargeback")]),
-        (19_900, [(REVENUE, SHOP, 14_900, "chargeback"), ("losses:chargeback", SHOP, 5_000, "chargeback")]),
-    ],
-)
-def test_what_the_bank_took_is_what_is_booked(state: State, amount: int, lines: list[Line]) -> None:
-    """After a refund of 50 roubles: a part of the rest, or more than the rest, which is our loss."""
-    id = paid(state)
-    state.send(refund_report(id, asked(state, id, 5_000), "succeeded", 5_000))
-    assert told(state.send(dispute(id, "lost", amount)))[1] == lines
-    state.check()
-
-
-def test_a_wallet_gives_what_it_has(state: State) -> None:
-    """A top-up was spent and then charged back: what the wallet lacks is our loss (I-04)."""
-    id = filled(state)
-    state.send(payout(new_id(), 5_000))
-    lines = [(WALLET, SHOP, 4_700, "chargeback"), ("losses:chargeback", SHOP, 5_300, "chargeback")]
-    assert told(state.send(dispute(id, "lost", 10_000)))[1] == lines
-    assert state.world.balance(WALLET, "RUB") == 0
-    state.check()
-
-
-@pytest.mark.parametrize(("part", "status"), [(0, "paid"), (5_000, "partially_refunded"), (19_900, "refunded")])
-def test_a_refund_ends_during_a_dispute(state: State, part: int, status: str) -> None:
-    """Won, the invoice is where its refunds left it, those included that were made meanwhile."""
-    id = paid(state)
-    back = asked(state, id, part) if part else None
-    state.send(dispute(id, "opened"))
-    if back:
-        assert told(state.send(refund_report(id, back, "succeeded", part)))[0] == ["refund_noted"]
-    state.send(dispute(id, "won"))
-    assert state.invoice(id).status == status
-    state.check()
-
-
-@pytest.mark.parametrize("changes", [{"shop": "other"}, {"provider": "wallet"}, {"currency": "USD"}])
-@pytest.mark.parametrize("outcome", ["opened", "won", "lost"])
-def test_disputes_that_fit_nothing_are_set_aside(state: State, changes: dict[str, Any], outcome: str) -> None:
-    id = paid(state)
-    assert said(state.send(dispute(id, outcome, **changes))) == "poison"
-    assert state.invoice(id).status == "paid"
-
-
-def test_a_chargeback_of_what_is_refunded_is_set_aside(state: State) -> None:
-    """The payer got the money twice: the books cannot say from whom, a person has to."""
-    id = paid(state)
-    state.send(refund_report(id, asked(state, id), "succeeded"))
-    assert said(state.send(dispute(id, "opened"))) == "stale"
-    assert said(state.send(dispute(id, "lost"))) == "poison"
-
-
-def test_at_the_merchants_own_shop_the_dispute_is_its_own(state: State) -> None:
-    id = paid(state, beneficiary="receivable:m1", commission_minor=400)
-    assert told(state.send(dispute(id, "lost"))) == (["dispute_opened", "charged_back"], [])
-    assert state.invoice(id).account == CUSTOMER
     state.check()

@@ -30,46 +30,46 @@ def state() -> State:
     return State()
 
 
-def cancel(id: UUID) -> commands.InvoiceCancel:
-    return commands.InvoiceCancel(account=CUSTOMER, invoice_id=id, reason="not wanted")
+def cancel(bill: UUID) -> commands.InvoiceCancel:
+    return commands.InvoiceCancel(account=CUSTOMER, invoice_id=bill, reason="not wanted")
 
 
-def expire(id: UUID) -> commands.InvoiceExpire:
-    return commands.InvoiceExpire(account=CUSTOMER, invoice_id=id)
+def expire(bill: UUID) -> commands.InvoiceExpire:
+    return commands.InvoiceExpire(account=CUSTOMER, invoice_id=bill)
 
 
-def capture(id: UUID) -> commands.InvoiceCapture:
-    return commands.InvoiceCapture(account=CUSTOMER, invoice_id=id)
+def capture(bill: UUID) -> commands.InvoiceCapture:
+    return commands.InvoiceCapture(account=CUSTOMER, invoice_id=bill)
 
 
 def invoice_in(state: State, status: str, **terms: Any) -> UUID:
     """Bring an invoice into a status by the commands that lead there."""
-    id = new_id()
-    state.send(issue(id, **terms))
+    bill = new_id()
+    state.send(issue(bill, **terms))
     payment, back = new_id(), new_id()
     if status == "expired":
         state.world.now = NOW + timedelta(hours=2)
     paths: dict[str, list[Any]] = {
         "issued": [],
-        "pending": [report(id, "pending")],
-        "authorized": [report(id, "authorized")],
-        "paid": [report(id, "succeeded")],
+        "pending": [report(bill, "pending")],
+        "authorized": [report(bill, "authorized")],
+        "paid": [report(bill, "succeeded")],
         "partially_refunded": [
-            report(id, "succeeded"),
-            refund(id, back, 100),
-            refund_report(id, back, "succeeded", 100),
+            report(bill, "succeeded"),
+            refund(bill, back, 100),
+            refund_report(bill, back, "succeeded", 100),
         ],
-        "refunded": [report(id, "succeeded"), refund(id, back), refund_report(id, back, "succeeded")],
-        "canceled": [cancel(id)],
-        "expired": [expire(id)],
-        "voided": [report(id, "authorized", payment), report(id, "canceled", payment)],
-        "disputed": [report(id, "succeeded"), dispute(id, "opened")],
-        "charged_back": [report(id, "succeeded"), dispute(id, "lost")],
+        "refunded": [report(bill, "succeeded"), refund(bill, back), refund_report(bill, back, "succeeded")],
+        "canceled": [cancel(bill)],
+        "expired": [expire(bill)],
+        "voided": [report(bill, "authorized", payment), report(bill, "canceled", payment)],
+        "disputed": [report(bill, "succeeded"), dispute(bill, "opened")],
+        "charged_back": [report(bill, "succeeded"), dispute(bill, "lost")],
     }
     for command in paths[status]:
         assert said(state.send(command)) == "applied"
-    assert state.invoice(id).status == status
-    return id
+    assert state.invoice(bill).status == status
+    return bill
 
 
 @pytest.mark.parametrize(
@@ -97,9 +97,9 @@ def invoice_in(state: State, status: str, **terms: Any) -> UUID:
 )
 def test_issue(state: State, terms: dict[str, Any], expected: str) -> None:
     """Terms that could not be kept are refused; coffee's late money always goes back (I-09)."""
-    id = new_id()
-    assert said(state.send(issue(id, **terms))) == expected
-    assert state.invoice(id).version == (1 if expected == "applied" else 0)
+    bill = new_id()
+    assert said(state.send(issue(bill, **terms))) == expected
+    assert state.invoice(bill).version == (1 if expected == "applied" else 0)
     assert state.events() == (["invoice.issued"] if expected == "applied" else ["command.refused"])
     state.check()
 
@@ -107,11 +107,11 @@ def test_issue(state: State, terms: dict[str, Any], expected: str) -> None:
 def test_issue_again(state: State) -> None:
     """The id is the sender's: the same terms are a repeat, other terms a mistake, whatever became of the invoice."""
     for status in STATUSES:
-        id = invoice_in(state, status)
-        version = state.invoice(id).version
-        assert said(state.send(issue(id))) == "duplicate"
-        assert said(state.send(issue(id, amount_minor=1))) == "illegal already_issued"
-        assert state.invoice(id).version == version
+        bill = invoice_in(state, status)
+        version = state.invoice(bill).version
+        assert said(state.send(issue(bill))) == "duplicate"
+        assert said(state.send(issue(bill, amount_minor=1))) == "illegal already_issued"
+        assert state.invoice(bill).version == version
 
 
 CANCEL = {
@@ -127,15 +127,15 @@ EXPIRE = {"issued": (["expired"], "expired"), "pending": (["expired"], "expired"
 @pytest.mark.parametrize("status", STATUSES)
 def test_cancel(state: State, status: str) -> None:
     """Only what nobody paid is annulled; money that is being taken is refunded instead."""
-    id = invoice_in(state, status)
-    outcome = state.send(cancel(id))
+    bill = invoice_in(state, status)
+    outcome = state.send(cancel(bill))
     expected = CANCEL.get(status, "illegal not_cancelable")
     if isinstance(expected, str):
         assert said(outcome) == expected
-        assert state.invoice(id).status == status
+        assert state.invoice(bill).status == status
     else:
         assert told(outcome) == (expected[0], [])
-        assert (state.invoice(id).status, state.invoice(id).reason) == (expected[1], "not wanted")
+        assert (state.invoice(bill).status, state.invoice(bill).reason) == (expected[1], "not wanted")
         assert state.events()[-1] == "invoice.canceled"
     state.check()
 
@@ -143,32 +143,32 @@ def test_cancel(state: State, status: str) -> None:
 @pytest.mark.parametrize("status", STATUSES)
 def test_expire(state: State, status: str) -> None:
     """What is open ends when its time is over; anything else makes the tick old news."""
-    id = invoice_in(state, status)
+    bill = invoice_in(state, status)
     state.world.now = NOW + timedelta(hours=1)
-    outcome = state.send(expire(id))
+    outcome = state.send(expire(bill))
     expected = EXPIRE.get(status, "stale")
     if isinstance(expected, str):
         assert said(outcome) == expected
-        assert state.invoice(id).status == status
+        assert state.invoice(bill).status == status
     else:
         assert told(outcome) == (expected[0], [])
-        assert state.invoice(id).status == expected[1]
+        assert state.invoice(bill).status == expected[1]
     state.check()
 
 
 @pytest.mark.parametrize(("seconds", "expected"), [(-1, "illegal not_due"), (0, "applied"), (1, "applied")])
 def test_expiry_is_judged_by_the_updater(state: State, seconds: int, expected: str) -> None:
     """An early tick of a clock that runs fast ends nothing."""
-    id = invoice_in(state, "issued")
+    bill = invoice_in(state, "issued")
     state.world.now = NOW + timedelta(hours=1, seconds=seconds)
-    assert said(state.send(expire(id))) == expected
+    assert said(state.send(expire(bill))) == expected
 
 
 @pytest.mark.parametrize("status", STATUSES)
 def test_capture(state: State, status: str) -> None:
     """Held money is taken on request where its capture is manual; nothing else can be captured."""
-    id = invoice_in(state, status, capture="manual")
-    outcome = state.send(capture(id))
+    bill = invoice_in(state, status, capture="manual")
+    outcome = state.send(capture(bill))
     if status == "authorized":
         assert told(outcome) == (["capture_requested"], [])
         assert state.events()[-1] == "invoice.capture_requested"
@@ -179,24 +179,24 @@ def test_capture(state: State, status: str) -> None:
 
 def test_a_manual_hold_is_released(state: State) -> None:
     """Cancel asks the provider first; only its word ends the hold."""
-    id = invoice_in(state, "authorized", capture="manual")
-    held = state.invoice(id).payment_id
-    assert told(state.send(cancel(id))) == (["void_requested"], [])
-    assert state.invoice(id).status == "authorized"
-    assert told(state.send(report(id, "canceled", held))) == (["voided"], [])
-    assert state.invoice(id).status == "voided"
+    bill = invoice_in(state, "authorized", capture="manual")
+    held = state.invoice(bill).payment_id
+    assert told(state.send(cancel(bill))) == (["void_requested"], [])
+    assert state.invoice(bill).status == "authorized"
+    assert told(state.send(report(bill, "canceled", held))) == (["voided"], [])
+    assert state.invoice(bill).status == "voided"
     state.check()
 
 
 def test_an_automatic_hold_is_captured_at_once(state: State) -> None:
     """The capture follows the hold in the same commit; asking for it again is a repeat."""
-    id = invoice_in(state, "authorized")
-    assert [event for event, _ in state.chain(id)] == ["issued", "authorized", "capture_requested"]
+    bill = invoice_in(state, "authorized")
+    assert [event for event, _ in state.chain(bill)] == ["issued", "authorized", "capture_requested"]
     assert state.events() == ["invoice.issued", "invoice.authorized", "invoice.capture_requested"]
-    assert said(state.send(capture(id))) == "duplicate"
+    assert said(state.send(capture(bill))) == "duplicate"
 
 
-@pytest.mark.parametrize("make", [cancel, expire, capture, lambda id: refund(id, new_id())])
+@pytest.mark.parametrize("make", [cancel, expire, capture, lambda bill: refund(bill, new_id())])
 def test_commands_about_nothing_are_refused(state: State, make: Any) -> None:
     """A command about an invoice that does not exist is answered, and leaves no invoice behind."""
     assert said(state.send(make(new_id()))) == "illegal unknown_aggregate"
