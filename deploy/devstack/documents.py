@@ -11,7 +11,12 @@ from collections.abc import Callable
 
 from deploy.devstack.scratch import ROOT
 
-GENERATORS: tuple[str, ...] = ("deploy.nginx.render:documents",)
+GENERATORS: tuple[str, ...] = (
+    "deploy.nginx.render:documents",
+    "deploy.documents.message_paths:documents",
+    "deploy.documents.schemas:documents",
+    "deploy.documents.states:documents",
+)
 
 
 def rendered() -> dict[str, str]:

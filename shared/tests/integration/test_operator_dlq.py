@@ -78,7 +78,7 @@ async def dead(broker: Any, database_urls: Any) -> list[str]:
     ids = [str(envelope.id) for envelope in envelopes]
     with psycopg.connect(database_urls["admin"], autocommit=True) as database:
         database.execute(
-            "INSERT INTO subscriptions.dead_letter_reasons (message_id, queue, type, reason) VALUES (%s, %s, '', 'odd')",
+            "INSERT INTO subscriptions.dead_letter_reasons (message_id, queue, reason) VALUES (%s, %s, 'odd')",
             [ids[0], QUEUE],
         )
     return ids

@@ -1,0 +1,1 @@
+"""The generators of what is generated under `arch/`: message paths, state diagrams, schemas, AsyncAPI."""
