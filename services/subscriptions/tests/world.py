@@ -5,6 +5,7 @@ from datetime import datetime, timedelta
 from typing import Any, cast
 from uuid import UUID
 
+import psycopg
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import create_async_engine
 
@@ -13,7 +14,7 @@ from copeck.contracts.events import InvoiceEvent, InvoicePaid, InvoiceStatus
 from copeck.kernel.clock import ManualClock
 from copeck.kernel.ids import new_id
 from copeck.kernel.money import Money
-from copeck.storage.engine import driver_url
+from copeck.storage.engine import driver_url, libpq_url
 from subscriptions.domain.catalogue import Plan, Price, Product, Texts
 from subscriptions.domain.model import LatePolicy, Subscription
 from subscriptions.domain.periods import Period, PeriodUnit
@@ -169,6 +170,11 @@ class World:
             invoice=str(invoice_id),
             now=self.clock.now(),
         )
+
+    async def as_admin(self, statement: str) -> None:
+        """Run a statement as the superuser."""
+        async with await psycopg.AsyncConnection.connect(libpq_url(self.admin_url)) as connection:
+            await connection.execute(statement)
 
     async def _in_state(self, statement: str, **values: object) -> None:
         engine = create_async_engine(driver_url(self.admin_url))

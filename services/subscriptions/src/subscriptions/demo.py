@@ -11,7 +11,7 @@ from subscriptions.handlers.context import Actor, Context, Work, in_transaction
 from subscriptions.settings import SubscriptionsSettings
 from subscriptions.store import catalogue
 
-PRODUCT = "subscription"
+PRODUCT = "cinema"
 
 
 @dataclass(frozen=True)
@@ -28,32 +28,32 @@ class DemoPlan:
 
 PLANS = (
     DemoPlan(
-        "cinema-day",
+        "day",
         Texts("Вечер кино", "Movie night"),
         Texts("Весь каталог на одни сутки", "The whole catalogue for a day"),
         9900,
         Period(PeriodUnit.DAY, 1),
     ),
     DemoPlan(
-        "cinema-month",
+        "month",
         Texts("Кино на месяц", "Cinema monthly"),
         Texts("Весь каталог, два экрана одновременно", "The whole catalogue, two screens at once"),
-        29900,
+        19900,
         Period(PeriodUnit.MONTH, 1),
     ),
     DemoPlan(
-        "cinema-trial",
+        "trial",
         Texts("Кино с пробной неделей", "Cinema with a trial week"),
         Texts("Семь дней бесплатно, потом помесячно", "Seven days free, then monthly"),
-        34900,
+        24900,
         Period(PeriodUnit.MONTH, 1),
         7,
     ),
     DemoPlan(
-        "cinema-year",
+        "year",
         Texts("Кино на год", "Cinema yearly"),
-        Texts("Двенадцать месяцев по цене девяти", "Twelve months for the price of nine"),
-        269900,
+        Texts("Двенадцать месяцев по цене десяти", "Twelve months for the price of ten"),
+        199000,
         Period(PeriodUnit.YEAR, 1),
     ),
 )

@@ -1,6 +1,7 @@
 """The client and admin APIs and the cabinet over HTTP, with real tokens, on a real Postgres."""
 
-from datetime import timedelta
+import asyncio
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -8,9 +9,14 @@ import httpx2
 import pytest
 
 from copeck.contracts.events import InvoiceExpired
+from copeck.kernel.clock import ManualClock
 from copeck.kernel.ids import new_id
 from copeck.testkit.tokens import TokenMint
+from copeck.web.keys import StaticKeys
 from services.subscriptions.tests.world import World
+from subscriptions.demo import seed
+from subscriptions.service import build_app
+from subscriptions.settings import SubscriptionsSettings
 
 pytestmark = pytest.mark.integration
 
@@ -371,3 +377,41 @@ async def test_a_trial_needs_no_invoice(http: httpx2.AsyncClient, world: World, 
     assert (shown["status"], shown["invoice"]) == ("trialing", None)
     assert shown["entitled_until"] == "2026-02-07T12:00:00Z"
     assert await world.sent("invoice.issue.v1") == []
+
+
+async def test_waiting_for_a_subscription_to_change(
+    http: httpx2.AsyncClient, world: World, token_mint: TokenMint
+) -> None:
+    me = token_mint.headers(new_id())
+    url = await subscribe(http, world, me)
+    shown = (await http.get(url, headers=me)).json()
+    waiting = asyncio.create_task(http.get(url, headers={**me, "Prefer": "wait=20"}))
+    await world.hear(UUID(shown["invoice"]["id"]), "paid")
+    assert (await waiting).json()["status"] == "active"
+
+
+@pytest.mark.parametrize(("listener", "client", "admin"), [("client", 200, 404), ("admin", 404, 401)])
+async def test_listeners_serve_their_own(
+    settings: SubscriptionsSettings, token_mint: TokenMint, listener: Any, client: int, admin: int
+) -> None:
+    """The admin API can be served on a listener of its own, with nothing else beside it."""
+    app = build_app(settings, listener, keys=StaticKeys(token_mint.jwks()), with_bus=False)
+    async with app.router.lifespan_context(app):
+        transport = httpx2.ASGITransport(app=app)
+        async with httpx2.AsyncClient(transport=transport, base_url="http://cinema.test") as http:
+            assert (await http.get(f"{CLIENT}/plans")).status_code == client
+            assert (await http.get("/")).status_code == client
+            assert (await http.get(f"{ADMIN}/plans")).status_code == admin
+            assert (await http.get(f"{ADMIN}/openapi.json")).status_code == (200 if admin == 401 else 404)
+            assert (await http.get("/readyz")).status_code == 200
+
+
+async def test_the_demo_is_seeded_once(
+    http: httpx2.AsyncClient, settings: SubscriptionsSettings, moment: ManualClock
+) -> None:
+    moment.set(datetime.now(UTC) + timedelta(seconds=1))
+    first = await seed(settings)
+    moment.advance(timedelta(minutes=1))
+    assert await seed(settings) == first
+    plans = (await http.get(f"{CLIENT}/plans")).json()["items"]
+    assert [plan["code"] for plan in plans] == ["day", "month", "trial", "year"]

@@ -47,6 +47,16 @@ _BADGES = {
     "issued": "warn",
     "pending": "warn",
 }
+# Problems of signing in that the page explains in the reader's language.
+_ENTER_PROBLEMS = (
+    "invalid-credentials",
+    "email-taken",
+    "weak-password",
+    "invalid-value",
+    "rate-limited",
+    "busy",
+    "other",
+)
 
 
 def per(period: Period) -> tuple[str, int]:
@@ -156,6 +166,7 @@ async def cabinet(request: Request, context: Ctx, principal: OptionalPrincipal) 
             "done": query.get("done", ""),
             "problem": query.get("problem", ""),
             "form_key": str(new_id()),
+            "enter_problems": {name: pages.texts(request)(f"enter_{name}") for name in _ENTER_PROBLEMS},
         },
     )
 

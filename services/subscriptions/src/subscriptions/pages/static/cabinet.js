@@ -13,13 +13,13 @@
     body: body === undefined ? undefined : JSON.stringify(body),
   });
 
-  const problemText = async (answer) => {
+  // What went wrong, in the reader's language: the texts are the page's, the problem's type picks one.
+  const problemText = async (answer, texts) => {
     try {
       const problem = await answer.json();
-      const errors = (problem.errors || []).map((error) => error.detail);
-      return errors.length ? errors.join(". ") : problem.detail || problem.title;
+      return texts[problem.type.split(":").pop()] || texts.other;
     } catch {
-      return `${answer.status}`;
+      return texts.other;
     }
   };
 
@@ -27,6 +27,7 @@
     const error = document.getElementById("enter-error");
     const buttons = form.querySelectorAll("button");
     const say = (text) => { error.textContent = text; error.hidden = !text; };
+    const problems = JSON.parse(form.dataset.problems);
     buttons.forEach((button) => { button.disabled = false; });
     form.addEventListener("submit", async (event) => {
       event.preventDefault();
@@ -38,10 +39,10 @@
       try {
         if (event.submitter && event.submitter.value === "register") {
           const registered = await post("/register", { email, password });
-          if (!registered.ok) { say(await problemText(registered)); return; }
+          if (!registered.ok) { say(await problemText(registered, problems)); return; }
         }
         const entered = await post("/login", { email, password, session: true });
-        if (!entered.ok) { say(await problemText(entered)); return; }
+        if (!entered.ok) { say(await problemText(entered, problems)); return; }
         const url = new URL(location.href);
         url.hash = "";
         url.searchParams.delete("problem");

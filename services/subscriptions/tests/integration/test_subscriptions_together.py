@@ -1,0 +1,137 @@
+"""Several at once, and the rights of the service: what the database itself does not let happen."""
+
+import asyncio
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import psycopg
+import pytest
+
+from copeck.kernel.ids import new_id
+from services.subscriptions.tests.world import World
+from subscriptions.clockwork import forget_old, run_due
+from subscriptions.domain.machine import Status
+from subscriptions.handlers import invoices
+from subscriptions.handlers.subscriptions import cancel
+
+pytestmark = pytest.mark.integration
+
+
+async def test_one_invoice_a_period_however_many_ask(world: World) -> None:
+    """I-11."""
+    begun = await world.subscribe(new_id(), await world.plan())
+    assert begun.invoice_id is not None
+    await world.hear(begun.invoice_id, "expired")
+    asked = await asyncio.gather(*(world.invoice(begun.subscription.id) for _ in range(5)))
+    assert len(set(asked)) == 1
+    with pytest.raises(psycopg.errors.UniqueViolation, match="period_invoices_one_a_period"):
+        await world.as_admin(
+            "INSERT INTO subscriptions.period_invoices SELECT gen_random_uuid(), subscription_id, user_id, "
+            "period_number, price_id, late_policy, 'open', 0, created_at, expires_at "
+            "FROM subscriptions.period_invoices WHERE state = 'open'"
+        )
+
+
+async def test_one_subscription_to_a_product_however_fast(world: World) -> None:
+    price, user = await world.plan(), new_id()
+    begun = await asyncio.gather(*(world.subscribe(user, price) for _ in range(5)))
+    assert len({one.subscription.id for one in begun}) == 1
+    assert len(await world.sent("invoice.issue.v1")) == 1
+
+
+async def test_copies_of_a_message_meet(world: World) -> None:
+    """I-06: five deliveries of one message, and a second message of the same version, at the same time."""
+    begun = await world.subscribe(new_id(), await world.plan())
+    assert begun.invoice_id is not None
+    message = world.event(begun.invoice_id, "paid", version=3)
+    another = world.event(begun.invoice_id, "paid", version=3)
+    copies = [invoices.on_event(world.context, one) for one in (message, message, another, message, message)]
+    await asyncio.gather(*copies)
+    assert (await world.subscription(begun.subscription.id)).period_number == 1
+    assert len(await world.access(begun.subscription.id)) == 1
+
+
+async def test_time_passes_once_with_two_clocks(world: World) -> None:
+    """Active, past due, expired: each step once, whoever looks at the clock."""
+    begun = await world.subscribe(new_id(), await world.plan())
+    assert begun.invoice_id is not None
+    await world.hear(begun.invoice_id, "paid")
+    assert await run_due(world.context) == 0
+    for moment, status in (
+        (datetime(2026, 2, 28, 12, tzinfo=UTC), Status.PAST_DUE),
+        (datetime(2026, 3, 3, 12, tzinfo=UTC), Status.EXPIRED),
+    ):
+        world.clock.set(moment)
+        await asyncio.gather(*(run_due(world.context) for _ in range(3)))
+        assert (await world.subscription(begun.subscription.id)).status is status
+    steps = await world.rows("SELECT event FROM subscriptions.subscription_events ORDER BY version")
+    assert [row["event"] for row in steps] == ["created", "period_paid", "period_ended", "deadline_passed"]
+    assert [kind for kind, _ in (await world.sent())[-2:]] == ["subscription.past_due.v1", "subscription.expired.v1"]
+
+
+async def test_a_scheduled_cancellation_comes_due(world: World) -> None:
+    begun = await world.subscribe(new_id(), await world.plan())
+    assert begun.invoice_id is not None
+    await world.hear(begun.invoice_id, "paid")
+    await world.do(begun.subscription.id, cancel, "period_end", "bored")
+    world.clock.set(datetime(2026, 3, 1, tzinfo=UTC))
+    await run_due(world.context)
+    over = await world.subscription(begun.subscription.id)
+    assert (over.status, over.reason) == (Status.CANCELED, "bored")
+
+
+async def test_paid_after_it_expired_begins_at_the_payment(world: World) -> None:
+    begun = await world.subscribe(new_id(), await world.plan())
+    assert begun.invoice_id is not None
+    world.clock.advance(timedelta(days=10))
+    await run_due(world.context)
+    assert (await world.subscription(begun.subscription.id)).status is Status.EXPIRED
+    await world.hear(begun.invoice_id, "paid")
+    again = await world.subscription(begun.subscription.id)
+    assert (again.status, again.ended_at) == (Status.ACTIVE, None)
+    assert again.period_start == world.clock.now()
+
+
+async def test_what_expired_gives_way_to_what_came_after(world: World) -> None:
+    """Two payments, one product: the late one goes back."""
+    price, user = await world.plan(), new_id()
+    first = await world.subscribe(user, price)
+    assert first.invoice_id is not None
+    world.clock.advance(timedelta(days=10))
+    await run_due(world.context)
+    second = await world.subscribe(user, price)
+    await world.hear(first.invoice_id, "paid")
+    assert (await world.subscription(first.subscription.id)).status is Status.EXPIRED
+    assert (await world.subscription(second.subscription.id)).status is Status.INCOMPLETE
+    assert len(await world.sent("invoice.refund.v1")) == 1
+
+
+async def test_old_notes_are_forgotten(world: World) -> None:
+    begun = await world.subscribe(new_id(), await world.plan())
+    assert begun.invoice_id is not None
+    await world.hear(begun.invoice_id, "paid")
+    world.clock.set(datetime.now(UTC) + timedelta(days=40))
+    await forget_old(world.context)
+    assert await world.rows("SELECT 1 FROM subscriptions.inbox") == []
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "UPDATE subscriptions.prices SET amount_minor = 1",
+        "DELETE FROM subscriptions.prices",
+        "UPDATE subscriptions.audit SET actor = ''",
+        "DELETE FROM subscriptions.audit",
+        "UPDATE subscriptions.subscription_events SET status = 'active'",
+        "DELETE FROM subscriptions.subscriptions",
+        "DELETE FROM subscriptions.entitlements",
+        "UPDATE state.invoices SET status = 'paid'",
+        "SELECT 1 FROM state.invoices",
+        "UPDATE state_api.invoices_v1 SET status = 'paid'",
+    ],
+)
+async def test_rights(database_urls: dict[str, Any], statement: str) -> None:
+    """A price is never edited, the past is not rewritten, the State Storage is another's: facts of the database."""
+    async with await psycopg.AsyncConnection.connect(database_urls["subscriptions"]) as connection:
+        with pytest.raises(psycopg.errors.InsufficientPrivilege):
+            await connection.execute(statement)
