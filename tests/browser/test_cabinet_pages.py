@@ -18,6 +18,7 @@ PLAN = "month"
 PASSWORD = "correct horse battery"
 PAID = {"ru": "Оплачено. Спасибо!", "en": "Paid. Thank you!"}
 ACTIVE = {"ru": "Активна", "en": "Active"}
+TITLE = {"ru": "Кино на месяц", "en": "Cinema for a month"}
 NO_FUNDS = {"ru": "недостаточно денег", "en": "enough money"}
 FROM_PAGE_TO_CABINET_MS = 30_000
 
@@ -94,6 +95,7 @@ def test_subscribes_and_sees_it_active(visitor: Visitor, site: Site, size: str, 
     visit.check_accessibility()
     subscribe(page)
     expect(page.locator("html")).to_have_attribute("lang", language)
+    expect(page.locator("#description")).to_have_text(TITLE[language])
     visit.picture("3-to-pay")
     visit.check_accessibility()
     widget = open_widget(page)
@@ -195,12 +197,12 @@ def test_signs_out_and_in_again(visitor: Visitor, site: Site) -> None:
     expect(page.locator("#enter-form")).to_be_visible()
     fill_in(page, email, "wrong password here")
     page.locator("#enter-form button[value=login]").click()
-    expect(page.locator("#enter-error")).to_be_visible()
+    expect(page.locator("#enter-error")).to_have_text("Почта или пароль не подходят.")
     visit.picture("wrong-password")
     visit.check_accessibility()
     fill_in(page, email, "short")
     page.locator("#enter-form button[value=register]").click()
-    expect(page.locator("#enter-error")).to_be_visible()
+    expect(page.locator("#enter-error")).to_contain_text("10 символов")
     fill_in(page, email)
     page.locator("#enter-form button[value=login]").click()
     expect(page.locator("#panel")).to_be_visible()

@@ -26,7 +26,7 @@
     close.type = "button";
     close.textContent = "×";
     close.setAttribute("aria-label", english ? "Close" : "Закрыть");
-    close.style.cssText = "position:absolute;top:8px;right:8px;width:40px;height:40px;font-size:24px;line-height:1;border:0;border-radius:20px;background:#e8edf2;color:#1d2733;cursor:pointer";
+    close.style.cssText = "position:absolute;top:8px;right:8px;width:40px;height:40px;min-height:0;margin:0;padding:0;box-shadow:none;font-size:24px;line-height:1;border:0;border-radius:20px;background:#e8edf2;color:#1d2733;cursor:pointer";
     panel.appendChild(frame);
     panel.appendChild(close);
     box.appendChild(panel);

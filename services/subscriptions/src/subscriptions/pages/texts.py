@@ -141,7 +141,7 @@ EN = {
     "form_incomplete": "Enter your e-mail and password.",
     "enter_invalid-credentials": "The e-mail or the password is wrong.",
     "enter_email-taken": "There is such an account already. Sign in with its password.",
-    "enter_weak-password": "The password is too easy. Take at least 10 characters, and not those that are guessed first.",
+    "enter_weak-password": "The password is too easy. Take at least 10 characters, not those guessed first.",
     "enter_invalid-value": "Check the e-mail and the password: it needs at least 10 characters.",
     "enter_rate-limited": "Too many attempts. Wait a minute and try again.",
     "enter_busy": "Many people are signing in. Try again in a few seconds.",
