@@ -3,7 +3,7 @@
 TEXTS: dict[str, dict[str, str]] = {
     "ru": {
         "title": "Оплата",
-        "to_pay": "К оплате",
+        "to_pay": "Сумма",
         "until": "Оплатить до {moment}",
         "pay": "Оплатить картой",
         "home": "В личный кабинет",
@@ -42,7 +42,7 @@ TEXTS: dict[str, dict[str, str]] = {
     },
     "en": {
         "title": "Payment",
-        "to_pay": "To pay",
+        "to_pay": "Amount",
         "until": "Pay before {moment}",
         "pay": "Pay by card",
         "home": "To my account",
