@@ -142,9 +142,8 @@ class Updater:
         room = share - len(self.consumer.owned)
         if room <= 0:
             return
-        for number, epoch in (await store.acquire(control, self.owner, room, lease_s)).items():
-            if number in self.consumer.owned:
-                continue
+        held = list(self.consumer.owned)
+        for number, epoch in (await store.acquire(control, self.owner, held, room, lease_s)).items():
             published, written = (await store.positions(control, [number]))[number]
             self.outbox.take(number, published, written)
             self.consumer.lane_of(number).shards.setdefault(number, Shard(number, epoch))

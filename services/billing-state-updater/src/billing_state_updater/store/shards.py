@@ -40,17 +40,19 @@ async def renew(connection: Connection, owner: str, shards: Sequence[int], lease
     return {row[0] for row in await cursor.fetchall()}
 
 
-async def acquire(connection: Connection, owner: str, limit: int, lease_s: float) -> dict[int, int]:
+async def acquire(
+    connection: Connection, owner: str, held: Iterable[int], limit: int, lease_s: float
+) -> dict[int, int]:
     """Take free shards, at most `limit`, and bump their epochs; returns epochs by shard.
 
-    The bump waits for the batch that the former owner may have in flight: its fence holds the epoch's row.
+    `held` are not looked at: a bump would fence this process out of what it is working on. The bump waits for the batch that the former owner may have in flight: its fence holds the epoch's row.
     """
     async with connection.transaction():
         cursor = await connection.execute(
             "SELECT shard FROM state.shard_leases "
-            "WHERE owner IS NULL OR owner = %s OR leased_until < clock_timestamp() "
+            "WHERE (owner IS NULL OR owner = %s OR leased_until < clock_timestamp()) AND shard <> ALL(%s) "
             "ORDER BY shard LIMIT %s FOR UPDATE SKIP LOCKED",
-            (owner, limit),
+            (owner, list(held), limit),
         )
         shards = [row[0] for row in await cursor.fetchall()]
         if not shards:

@@ -1,0 +1,424 @@
+"""Whatever is done in whatever order, the books are those of a small model, and everything holds after each step.
+
+The rules send commands as services would: some make sense, some do not, some come twice. The search is the same at
+every run (`derandomize`); `HYPOTHESIS_SEARCH=random` looks elsewhere and prints how to repeat what it finds.
+"""
+
+import os
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
+
+from hypothesis import settings
+from hypothesis import strategies as some
+from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, rule
+
+from billing_state_updater.domain.outcomes import Applied, Duplicate, Outcome
+from copeck.contracts import commands
+from copeck.contracts.base import Command
+from copeck.kernel.ids import new_id
+from tests.support.reference import (
+    ATTEMPT_RANK,
+    BACK,
+    FEES,
+    LATE,
+    LOSSES,
+    OUT,
+    PROVIDER,
+    REFUND_RANK,
+    WALLET,
+    Back,
+    Bill,
+    Payout,
+    Reference,
+    is_news,
+)
+from tests.support.state import (
+    CUSTOMER,
+    NOW,
+    State,
+    dispute,
+    issue,
+    payout,
+    payout_report,
+    refund,
+    refund_report,
+    report,
+    said,
+    wallet_open,
+    wallet_pay,
+)
+
+REVENUE, MERCHANT = "revenue:cinema", "merchant:m1"
+STATUSES = {
+    "open": {"issued", "pending"},
+    "held": {"authorized"},
+    "paid": {"paid", "partially_refunded", "refunded"},
+    "ended": {"canceled", "expired", "voided"},
+    "disputed": {"disputed"},
+    "lost": {"charged_back"},
+}
+# The same retry a second time is a new one, once the first has failed: only its immediate repeat is no news.
+REPEATABLE = commands.PayoutRetry
+
+
+@dataclass
+class Attempt:
+    """A payment attempt as its provider knows it."""
+
+    bill: UUID
+    amount: int
+    state: str = "created"
+
+
+class Money(RuleBasedStateMachine):
+    """Invoices, refunds, a wallet and payouts, driven against the reference."""
+
+    bills: Bundle[UUID] = Bundle("bills")
+    attempts: Bundle[UUID] = Bundle("attempts")
+    payouts: Bundle[UUID] = Bundle("payouts")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.state = State()
+        self.model = Reference()
+        self.bill: dict[UUID, Bill] = {}
+        self.attempt: dict[UUID, Attempt] = {}
+        self.back: dict[UUID, Back] = {}
+        self.payout: dict[UUID, Payout] = {}
+        self.done: list[Command] = []
+
+    def send(self, command: Command, expected: bool) -> Outcome:
+        """Send a command; `expected` says whether it must take effect."""
+        outcome = self.state.send(command)
+        assert isinstance(outcome, Applied) == expected, (command, outcome)
+        if expected:
+            self.done.append(command)
+        return outcome
+
+    @initialize(opening=some.integers(0, 3_000))
+    def open_wallet(self, opening: int) -> None:
+        self.send(wallet_open(opening_minor=opening), expected=True)
+        self.model.money[WALLET] += opening
+
+    # Invoices.
+
+    @rule(
+        target=bills,
+        to=some.sampled_from([REVENUE, MERCHANT, WALLET]),
+        amount=some.integers(1, 1_000),
+        share=some.integers(0, 999),
+        policy=some.sampled_from(["refund", "wallet", "accept"]),
+    )
+    def issue(self, to: str, amount: int, share: int, policy: str) -> UUID:
+        key = new_id()
+        bill = self.bill[key] = Bill(amount, amount * share // 1_000, to, policy)
+        late = WALLET if policy == "wallet" else None
+        terms = {"beneficiary": to, "amount_minor": amount, "commission_minor": bill.commission}
+        self.send(issue(key, **terms, late_policy=policy, late_wallet=late), expected=True)
+        return key
+
+    @rule(key=bills, expired=some.booleans())
+    def end(self, key: UUID, expired: bool) -> None:
+        bill = self.bill[key]
+        is_open = bill.state == "open"
+        if expired:
+            self.state.world.now = NOW + timedelta(hours=2)
+            self.send(commands.InvoiceExpire(account=CUSTOMER, invoice_id=key), is_open)
+            self.state.world.now = NOW
+        else:
+            self.send(commands.InvoiceCancel(account=CUSTOMER, invoice_id=key), is_open)
+        bill.state = "ended" if is_open else bill.state
+
+    @rule(target=attempts, key=bills, other=some.sampled_from([0, 0, 0, 1]))
+    def attempt_to_pay(self, key: UUID, other: int) -> UUID:
+        number = new_id()
+        self.attempt[number] = Attempt(key, self.bill[key].amount + other)
+        return number
+
+    @rule(
+        number=attempts,
+        status=some.sampled_from(["pending", "authorized", "succeeded", "succeeded", "failed", "canceled", "unknown"]),
+    )
+    def hear_of_attempt(self, number: UUID, status: str) -> None:
+        attempt = self.attempt[number]
+        bill = self.bill[attempt.bill]
+        news = is_news(ATTEMPT_RANK, attempt.state, status)
+        known = set(self.state.invoice(attempt.bill).refunds)
+        self.send(report(attempt.bill, status, number, amount_minor=attempt.amount), news)
+        if not news:
+            return
+        attempt.state = status
+        if status == "succeeded":
+            goes_back = self.model.charge(bill, number, attempt.amount)
+            made = set(self.state.invoice(attempt.bill).refunds) - known
+            assert len(made) == goes_back
+            self.back |= {one: Back(bill, attempt.amount, 0, late=True) for one in made}
+        elif status == "authorized" and bill.state == "open" and attempt.amount == bill.amount:
+            bill.state, bill.held = "held", number
+        elif status in ("failed", "canceled") and bill.state == "held" and bill.held == number:
+            bill.state = "ended"
+
+    @rule(key=bills)
+    def pay_from_wallet(self, key: UUID) -> None:
+        bill = self.bill[key]
+        can = bill.state == "open" and bill.to != WALLET and self.model.money[WALLET] >= bill.amount
+        payment = new_id()
+        self.send(wallet_pay(key, payment), can)
+        if can:
+            self.model.receive(WALLET, bill)
+            # The wallet pays refunds of this bill at once, and disputes of it cannot be.
+            bill.held = payment
+
+    # Refunds and disputes.
+
+    def paid_by_wallet(self, key: UUID) -> bool:
+        return self.state.invoice(key).provider == "wallet"
+
+    def can_refund(self, bill: Bill, amount: int) -> bool:
+        if bill.state != "paid" or not 0 < amount <= bill.rest:
+            return False
+        return bill.to != WALLET or self.model.money[WALLET] + bill.share(amount) >= amount
+
+    @rule(key=bills, part=some.integers(1, 4))
+    def ask_for_refund(self, key: UUID, part: int) -> None:
+        bill = self.bill[key]
+        amount = bill.rest if part == 4 else bill.amount * part // 4
+        can = self.can_refund(bill, amount)
+        number = new_id()
+        self.send(refund(key, number, None if part == 4 else max(1, amount)), can or self.can_refund(bill, max(1, amount)) and part != 4)
+        amount = amount if part == 4 else max(1, amount)
+        if number in self.state.invoice(key).refunds:
+            back = Back(bill, amount, bill.share(amount), late=False)
+            self.model.open_refund(back)
+            if self.paid_by_wallet(key):
+                self.model.move(BACK, WALLET, amount)
+                bill.going, bill.gone = bill.going - amount, bill.gone + amount
+            else:
+                self.back[number] = back
+
+    @rule(data=some.data(), status=some.sampled_from(["pending", "succeeded", "failed", "unknown"]))
+    def hear_of_refund(self, data: some.DataObject, status: str) -> None:
+        if not self.back:
+            return
+        number = data.draw(some.sampled_from(sorted(self.back)))
+        back = self.back[number]
+        news = is_news(REFUND_RANK, back.state, status)
+        beyond = back.state == "failed" and not back.late and back.amount > back.bill.rest
+        invoice = next(one for one in self.state.world.invoices.values() if number in one.refunds)
+        self.send(refund_report(invoice.id, number, status, back.amount), news and not beyond)
+        if news and not beyond:
+            self.model.end_refund(back, status)
+
+    @rule(key=bills, part=some.integers(1, 4))
+    def refund_at_the_provider(self, key: UUID, part: int) -> None:
+        bill, invoice = self.bill[key], self.state.invoice(key)
+        amount = max(1, bill.amount * part // 4)
+        ours = [
+            one
+            for one in invoice.refunds.values()
+            if one.status in ("requested", "pending", "unknown")
+            and (one.amount_minor, one.transaction, one.refund_transaction) == (amount, invoice.transaction, "")
+        ]
+        if ours:
+            return  # It would be taken for ours: `hear_of_refund` tells of those.
+        can = bill.state == "paid" and amount <= bill.rest and not self.paid_by_wallet(key)
+        paid_by = invoice.transaction or "nothing"
+        there = refund_report(
+            key, None, "succeeded", amount, transaction=f"r{new_id()}", payment_transaction=paid_by
+        )
+        self.send(there, can)
+        if can:
+            back = Back(bill, amount, bill.share(amount), late=False)
+            self.model.open_refund(back)
+            self.model.end_refund(back, "succeeded")
+
+    @rule(key=bills, outcome=some.sampled_from(["opened", "won", "lost"]), more=some.integers(0, 1))
+    def hear_of_dispute(self, key: UUID, outcome: str, more: int) -> None:
+        bill, invoice = self.bill[key], self.state.invoice(key)
+        if bill.state == "paid" and bill.gone == bill.amount:
+            can = False
+        else:
+            can = {
+                "opened": bill.state == "paid" and invoice.reason != "dispute d1 won",
+                "won": bill.state == "disputed",
+                "lost": bill.state in ("paid", "disputed"),
+            }[outcome]
+        if outcome == "lost" and bill.state == "disputed":
+            can = True
+        can = can and not self.paid_by_wallet(key)
+        amount = bill.amount + more
+        self.send(dispute(key, outcome, amount), can)
+        if not can:
+            return
+        bill.state = {"opened": "disputed", "won": "paid", "lost": "lost"}[outcome]
+        if outcome == "lost":
+            own = min(amount, bill.rest)
+            self.model.take(bill.to, PROVIDER, own)
+            self.model.move(LOSSES, PROVIDER, amount - own)
+
+    # Payouts.
+
+    def debit(self, out: Payout) -> bool:
+        can = self.model.money[WALLET] >= out.amount + out.commission
+        if can:
+            self.model.move(WALLET, OUT, out.amount)
+            self.model.move(WALLET, FEES, out.commission)
+            out.attempt += 1
+        out.state = "pending" if can else "failed"
+        return can
+
+    def credit(self, out: Payout) -> None:
+        self.model.move(OUT, WALLET, out.amount)
+        self.model.move(FEES, WALLET, out.commission)
+
+    @rule(
+        target=payouts,
+        amount=some.integers(1, 1_500),
+        commission=some.integers(0, 20),
+        draft=some.booleans(),
+        approval=some.booleans(),
+    )
+    def ask_for_payout(self, amount: int, commission: int, draft: bool, approval: bool) -> UUID:
+        key = new_id()
+        out = self.payout[key] = Payout(amount, commission, approval, "draft" if draft else "awaiting_approval")
+        self.send(payout(key, amount, commission_minor=commission, draft=draft, needs_approval=approval), expected=True)
+        if not draft and not approval:
+            self.debit(out)
+        return key
+
+    @rule(key=payouts, what=some.sampled_from(["submit", "approve", "cancel", "retry"]))
+    def manage_payout(self, key: UUID, what: str) -> None:
+        out = self.payout[key]
+        terms: dict[str, Any] = {"account": WALLET, "payout_id": key}
+        if what == "submit":
+            self.send(commands.PayoutSubmit(**terms), out.state == "draft")
+            if out.state == "draft" and out.approval:
+                out.state = "awaiting_approval"
+            elif out.state == "draft":
+                self.debit(out)
+        elif what == "approve":
+            self.send(commands.PayoutApprove(**terms, actor="user:boss"), out.state == "awaiting_approval")
+            if out.state == "awaiting_approval":
+                self.debit(out)
+        elif what == "cancel":
+            can = out.state in ("draft", "awaiting_approval", "pending")
+            self.send(commands.PayoutCancel(**terms), can)
+            if out.state == "pending":
+                self.credit(out)
+            out.state = "canceled" if can else out.state
+        else:
+            can = out.state == "failed" and self.model.money[WALLET] >= out.amount + out.commission
+            self.send(commands.PayoutRetry(**terms), can)
+            if can:
+                self.debit(out)
+
+    @rule(key=payouts, status=some.sampled_from(["processing", "completed", "failed", "unknown"]), late=some.booleans())
+    def hear_of_payout(self, key: UUID, status: str, late: bool) -> None:
+        out = self.payout[key]
+        attempt = max(1, out.attempt - late)
+        current = attempt == out.attempt
+        underway = out.state in ("pending", "processing")
+        can = current and {
+            "processing": out.state == "pending",
+            "unknown": underway and not out.unknown,
+            "failed": underway,
+            "completed": out.state in ("pending", "processing", "failed", "canceled"),
+        }[status]
+        self.send(payout_report(key, status, attempt), can)
+        if not can:
+            return
+        if status == "completed":
+            if not underway and self.model.money[WALLET] >= out.amount + out.commission:
+                self.model.move(WALLET, OUT, out.amount)
+                self.model.move(WALLET, FEES, out.commission)
+            elif not underway:
+                self.model.take(WALLET, OUT, out.amount)
+            self.model.move(OUT, PROVIDER, out.amount)
+        elif status == "failed":
+            self.credit(out)
+        out.unknown = status == "unknown" or (out.unknown and status == "processing")
+        out.state = "processing" if status == "unknown" else status
+
+    # Repeats.
+
+    @rule(data=some.data())
+    def say_again(self, data: some.DataObject) -> None:
+        """I-06: what took effect once moves nothing when it comes again under another message id."""
+        old = [command for command in self.done[:-1] if not isinstance(command, REPEATABLE)] + self.done[-1:]
+        if not old:
+            return
+        command = data.draw(some.sampled_from(old))
+        postings = len(self.state.world.postings)
+        refunds = {key: len(one.refunds) for key, one in self.state.world.invoices.items()}
+        outcome = self.state.send(command)
+        assert len(self.state.world.postings) == postings, (command, outcome)
+        assert refunds == {key: len(one.refunds) for key, one in self.state.world.invoices.items()}
+        self.follow(command, outcome)
+
+    def follow(self, command: Command, outcome: Outcome) -> None:
+        """Older news may end an `unknown`, without moving money; nothing else that is repeated takes effect."""
+        if isinstance(command, commands.PaymentReport) and isinstance(outcome, Applied):
+            assert self.attempt[command.payment_id].state == "unknown" or command.status == "unknown"
+            self.attempt[command.payment_id].state = command.status
+        elif isinstance(command, commands.RefundReport) and isinstance(outcome, Applied):
+            assert command.refund_id is not None
+            assert self.back[command.refund_id].state == "unknown" or command.status == "unknown"
+            self.back[command.refund_id].state = command.status
+        else:
+            assert not isinstance(outcome, Applied), (command, outcome)
+
+    @rule(data=some.data())
+    def deliver_again(self, data: some.DataObject) -> None:
+        """The same message again is known by its id."""
+        if self.state.seen:
+            number = data.draw(some.sampled_from(sorted(self.state.seen)))
+            before = len(self.state.world.transitions)
+            outcome = self.state.send(wallet_open(opening_minor=5), number)
+            assert isinstance(outcome, Duplicate)
+            assert len(self.state.world.transitions) == before
+
+    # What holds after every step.
+
+    @invariant()
+    def everything_holds(self) -> None:
+        self.state.check()
+
+    @invariant()
+    def the_books_agree(self) -> None:
+        for account in (PROVIDER, LATE, BACK, OUT, FEES, LOSSES, WALLET, REVENUE, MERCHANT):
+            assert self.state.balance(account) == self.model.money[account], account
+
+    @invariant()
+    def the_statuses_agree(self) -> None:
+        for key, bill in self.bill.items():
+            invoice = self.state.invoice(key)
+            assert invoice.status in STATUSES[bill.state], (invoice, bill)
+            assert (invoice.refunded_minor, invoice.refunding_minor) == (bill.gone, bill.going)
+            if bill.state == "paid":
+                expected = "refunded" if bill.gone == bill.amount else "partially_refunded" if bill.gone else "paid"
+                assert invoice.status == expected
+        for key, out in self.payout.items():
+            assert (self.state.payout(key).status, self.state.payout(key).attempt) == (out.state, out.attempt)
+
+    @invariant()
+    def nothing_rests_where_it_should_not(self) -> None:
+        """I-09: what is in suspense is what a provider refused to return; in transit is what is on its way."""
+        refused = sum(back.amount for back in self.back.values() if back.late and back.state == "failed")
+        assert self.state.balance(LATE) == refused
+        moving = sum(back.amount for back in self.back.values() if back.state in ("requested", "pending", "unknown"))
+        assert self.state.balance(BACK) == moving
+        underway = sum(out.amount for out in self.payout.values() if out.state in ("pending", "processing"))
+        assert self.state.balance(OUT) == underway
+        assert said(self.state.send(wallet_open(), new_id())) == "duplicate"
+
+
+TestMoney = Money.TestCase
+TestMoney.settings = settings(
+    max_examples=80,
+    stateful_step_count=40,
+    deadline=None,
+    derandomize=os.environ.get("HYPOTHESIS_SEARCH") != "random",
+    print_blob=True,
+)
