@@ -76,7 +76,7 @@ def test_only_our_pages_may_use_a_session(method: str, origin: str | None, site:
     assert from_our_page(method, origin, site, OURS) is allowed
 
 
-@pytest.mark.parametrize("password", ["short", "PASSWORD", "aaaaaaaaaa", "ababababab", "anna@example.org", "x" * 257])
+@pytest.mark.parametrize("password", ["short", "PASSWORD123", "aaaaaaaaaa", "anna@example.org", "ab" * 129])
 def test_weak_passwords(password: str) -> None:
     with pytest.raises(WeakPasswordError) as refused:
         check_password(password, "Anna@example.org")

@@ -7,6 +7,7 @@ from uuid import UUID
 from email_validator import EmailNotValidError, validate_email
 from pydantic import AfterValidator, Field
 
+from auth.domain.passwords import LENGTH_MIN
 from auth.store.api_keys import ApiKey
 from auth.store.users import User
 from copeck.web.models import AnswerModel, StrictModel
@@ -31,7 +32,7 @@ Email = Annotated[
     AfterValidator(_address),
 ]
 Password = Annotated[str, Field(min_length=1, max_length=256, examples=["a long secret of mine"])]
-NewPassword = Annotated[str, Field(min_length=8, max_length=256, examples=["a long secret of mine"])]
+NewPassword = Annotated[str, Field(min_length=LENGTH_MIN, max_length=256, examples=["a long secret of mine"])]
 Proof = Annotated[str | None, Field(max_length=2000, description="The answer of a challenge, once one is asked for.")]
 
 

@@ -2,16 +2,15 @@
 
 from auth.domain.errors import WeakPasswordError
 
-LENGTH_MIN = 8
+LENGTH_MIN = 10
 LENGTH_MAX = 256
 
 # The first tries of everyone who guesses; the length takes care of the rest.
 _COMMON = frozenset(
     {
-        "password", "password1", "passw0rd", "12345678", "123456789", "1234567890", "qwertyui", "qwertyuiop",
-        "11111111", "00000000", "iloveyou", "sunshine", "princess", "football", "baseball", "superman", "trustno1",
-        "welcome1", "abcd1234", "1q2w3e4r", "1qaz2wsx", "qwerty123", "letmein1",
-        "администратор", "йцукенгш", "пароль123",
+        "1234567890", "0987654321", "123456789a", "qwertyuiop", "qwerty12345", "qwerty123456", "1q2w3e4r5t",
+        "1qaz2wsx3edc", "password12", "password123", "password1234", "iloveyou123", "letmein123", "welcome123",
+        "administrator", "administrator1", "йцукенгшщз", "пароль1234", "пароль12345", "администратор",
     }
 )  # fmt: skip
 
