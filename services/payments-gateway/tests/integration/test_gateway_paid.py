@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from typing import Any
+from urllib.parse import urlencode
 from uuid import UUID
 
 import httpx2
@@ -13,7 +14,7 @@ from copeck.contracts import events
 from copeck.kernel.clock import ManualClock
 from copeck.kernel.ids import new_id
 from payments_gateway.handlers.context import Context
-from payments_gateway.providers.cloudpayments.webhook import unseal
+from payments_gateway.providers.cloudpayments.webhook import decoded, signature, unseal
 
 from .conftest import PREFIX, SECRET, payment, signed
 
@@ -246,8 +247,8 @@ async def test_i13_an_unreadable_callback_is_set_aside_with_its_reason(
 
 async def test_a_get_notification_signs_its_query(client: httpx2.AsyncClient, told: Told, reports: Reports) -> None:
     invoice_id = await told()
-    query, headers = signed(payment(invoice_id))
-    del headers["Content-Type"]
+    query = urlencode(payment(invoice_id, Description="Кофе"), encoding="cp1251").encode()
+    headers = {"Content-HMAC": signature(SECRET, query), "X-Content-HMAC": signature(SECRET, decoded(query))}
     url = f"{PREFIX}/paid/cloudpayments/main/pay?{query.decode()}"
     assert (await client.get(url, headers=headers)).json() == {"code": 0}
     assert [report["status"] for report in await reports()] == ["succeeded"]

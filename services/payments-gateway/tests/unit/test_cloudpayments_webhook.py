@@ -84,11 +84,13 @@ def test_fields_of_a_form() -> None:
     assert read["Data"] == '{"a":1}'
 
 
-def test_windows_1251_is_read_when_it_is_named() -> None:
+def test_windows_1251_is_read_whether_it_is_named_or_not() -> None:
     body = b"Description=%CA%EE%F4%E5"
     assert webhook.fields(callback(body, kind=f"{FORM}; charset=windows-1251"))["Description"] == "Кофе"
+    assert webhook.fields(callback(body))["Description"] == "Кофе"
+    assert webhook.fields(callback(body, "GET", ""))["Description"] == "Кофе"
     with pytest.raises(UnreadableCallback):
-        webhook.fields(callback(body))
+        webhook.fields(callback(b"Description=%98"))
 
 
 @pytest.mark.parametrize(

@@ -150,13 +150,14 @@ class BodyGuard:
             return
         body = b""
         try:
-            _check_address(scope)
+            is_raw = scope["path"].startswith(self._raw_prefixes or ("\x00",))
+            _check_address(scope, is_raw=is_raw)
             headers = Headers(scope=scope)
             if headers.get("content-length") or headers.get("transfer-encoding"):
                 body = await self._read(headers, receive)
                 if body is None:
                     return
-                if not scope["path"].startswith(self._raw_prefixes or ("\x00",)):
+                if not is_raw:
                     _check_text(headers.get("content-type", ""), body)
         except Problem as problem:
             await _answer(scope, receive, send, problem)
@@ -201,10 +202,13 @@ class BodyGuard:
         )
 
 
-def _check_address(scope: Scope) -> None:
-    """Refuse null bytes and broken UTF-8 in the path and the query: they could name nothing that exists."""
+def _check_address(scope: Scope, *, is_raw: bool) -> None:
+    """Refuse null bytes and broken UTF-8 in the path and the query: they could name nothing that exists.
+
+    A raw path's query is not looked into: a provider may send its callback in it, in an encoding of its own.
+    """
     path = scope.get("raw_path") or scope["path"].encode("utf-8", "replace")
-    for name, raw in (("path", path), ("query", scope["query_string"])):
+    for name, raw in (("path", path), ("query", b"" if is_raw else scope["query_string"])):
         decoded = unquote_to_bytes(raw)
         try:
             decoded.decode("utf-8")

@@ -16,6 +16,8 @@ log = get_logger(__name__)
 
 BATCH_MAX = 64
 WAITING_MAX = 2000
+# Short: providers wait for an answer, and send again what got none.
+_PAUSES_S = (0.02, 0.2)
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -54,7 +56,7 @@ class GroupCommit(Generic[T, R]):
 
     async def _commit_or_split(self, batch: list[tuple[T, asyncio.Future[R]]]) -> None:
         try:
-            results = await self._commit([item for item, _ in batch])
+            results = await self._commit_patiently([item for item, _ in batch])
         except Exception as error:  # noqa: BLE001 - whoever waits for the commit is told, whatever went wrong
             if len(batch) > 1 and not is_transient(error):
                 log.warning("a batch is split", batch=self._name, size=len(batch), error=type(error).__name__)
@@ -70,3 +72,15 @@ class GroupCommit(Generic[T, R]):
         for (_, done), result in zip(batch, results, strict=True):
             if not done.done():
                 done.set_result(result)
+
+    async def _commit_patiently(self, items: list[T]) -> list[R]:
+        """Commit; after a deadlock or a lost connection the same batch again, a few times within a second."""
+        for pause_s in _PAUSES_S:
+            try:
+                return await self._commit(items)
+            except Exception as error:
+                if not is_transient(error):
+                    raise
+                log.warning("a batch is tried again", batch=self._name, size=len(items), error=type(error).__name__)
+                await asyncio.sleep(pause_s)
+        return await self._commit(items)

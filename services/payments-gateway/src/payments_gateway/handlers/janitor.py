@@ -138,11 +138,14 @@ async def _take_in_news(context: Context, shop: Shop, transactions: tuple[Transa
     if not statements:
         return 0
     news = 0
-    async with context.database.transaction() as tx:
+    async with context.database.reading() as tx:
         heard = await attempt_store.heard(tx, shop.provider, shop.shop, statements)
-        for item, kind in said.items():
-            if kind is not None and (item.transaction_id, kind) not in heard:
-                news += await _take_in_one(context, tx, shop, item, now)
+    for item, kind in said.items():
+        if kind is None or (item.transaction_id, kind) in heard:
+            continue
+        # One invoice a transaction: whoever locks several does so in the order of their ids.
+        async with context.database.transaction() as tx:
+            news += await _take_in_one(context, tx, shop, item, now)
     if news:
         log.warning("transactions were found that nobody had told us of", shop=shop.shop, count=news)
         context.poke_relay()

@@ -91,19 +91,26 @@ def _is_json(callback: RawCallback) -> bool:
 
 
 def _form_fields(callback: RawCallback) -> dict[str, Any]:
-    try:
-        text = callback.body.decode(_charset(callback))
-        pairs = parse_qsl(
-            text, keep_blank_values=True, encoding=_charset(callback), errors="strict", max_num_fields=FIELDS_MAX
-        )
-    except (UnicodeError, ValueError) as error:
-        raise UnreadableCallback(f"the form cannot be decoded: {type(error).__name__}") from error
     found: dict[str, Any] = {}
-    for name, value in pairs:
+    for name, value in _pairs(callback):
         if name in found:
             raise UnreadableCallback(f"the field {name[:40]!r} appears twice")
         found[name] = value
     return found
+
+
+def _pairs(callback: RawCallback) -> list[tuple[str, str]]:
+    """Decode a form as UTF-8, else as Windows-1251: a cabinet offers both, and a GET names neither."""
+    failure: Exception | None = None
+    for encoding in _encodings(callback.content_type):
+        try:
+            text = callback.body.decode(encoding)
+            return parse_qsl(
+                text, keep_blank_values=True, encoding=encoding, errors="strict", max_num_fields=FIELDS_MAX
+            )
+        except (UnicodeError, ValueError) as error:
+            failure = error
+    raise UnreadableCallback(f"the form cannot be decoded: {type(failure).__name__}")
 
 
 def _json_fields(body: bytes) -> dict[str, Any]:
@@ -123,7 +130,7 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return found
 
 
-def _charset(callback: RawCallback) -> str:
-    match = re.search(r"charset=\"?([\w-]+)", callback.content_type, re.IGNORECASE)
-    named = match[1].lower() if match else "utf-8"
-    return "cp1251" if named in {"windows-1251", "cp1251"} else "utf-8"
+def _encodings(content_type: str) -> tuple[str, ...]:
+    match = re.search(r"charset=\"?([\w-]+)", content_type, re.IGNORECASE)
+    named = match[1].lower() if match else ""
+    return ("cp1251",) if named in {"windows-1251", "cp1251"} else ("utf-8", "cp1251")
