@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import typer
-from copeck.contracts.registry import COMMANDS_EXCHANGE  # noqa: F401 - fails early when the path is not set up
-from copeck.testkit.postgres import database_url
 from rich.console import Console
 from rich.table import Table
 
+from copeck.contracts.registry import COMMANDS_EXCHANGE  # noqa: F401 - fails early when the path is not set up
+from copeck.testkit.postgres import database_url
 from tests.bench import pgbench
 from tests.bench.servers import Bench, enqueue, load, reports
 from tests.bench.updater import Measured, measure
@@ -45,7 +45,13 @@ async def orm(bench: Bench, database: str, invoices: Any, seed: int) -> float:
 async def throughput(rounds: int, seconds: int, large: int) -> dict[str, Any]:
     """Run the rounds, interleaved, and return the medians with every sample."""
     bench = await Bench.prepare()
-    samples: dict[str, list[float]] = {"updater": [], "updater_small": [], "updater_large": [], "orm": [], "pgbench": []}
+    samples: dict[str, list[float]] = {
+        "updater": [],
+        "updater_small": [],
+        "updater_large": [],
+        "orm": [],
+        "pgbench": [],
+    }
     memory: list[float] = []
     try:
         pgbench_database = f"{bench.databases.template}_pgbench"

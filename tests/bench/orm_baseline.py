@@ -13,16 +13,17 @@ from typing import Any
 from uuid import UUID
 
 import aio_pika
+from sqlalchemy import select
+from sqlalchemy.dialects.postgresql import JSONB, insert
+from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker, create_async_engine
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
 from copeck.contracts import commands
 from copeck.contracts.envelope import Envelope
 from copeck.contracts.events import InvoicePaid
 from copeck.contracts.registry import EVENTS_EXCHANGE, UPDATER, shard_of, shard_queue
 from copeck.kernel.ids import id_day, new_id
 from copeck.storage.engine import driver_url
-from sqlalchemy import select
-from sqlalchemy.dialects.postgresql import JSONB, insert
-from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker, create_async_engine
-from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 AT_ONCE = 16
 

@@ -6,8 +6,9 @@ import subprocess
 from glob import glob
 
 import psycopg
-from copeck.testkit.postgres import ADMIN_URL, database_url
 from psycopg import sql
+
+from copeck.testkit.postgres import ADMIN_URL, database_url
 
 SCALE = 10
 ARGUMENTS = ("-N", "-M", "prepared", "-c", "32", "-j", "2")

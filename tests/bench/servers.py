@@ -9,6 +9,7 @@ from typing import Any
 from uuid import UUID
 
 import psycopg
+
 from copeck.contracts import commands
 from copeck.contracts.envelope import Envelope
 from copeck.contracts.registry import shard_queue
@@ -93,7 +94,7 @@ def load(database: str, count: int) -> list[tuple[UUID, str]]:
 def reports(invoices: Sequence[tuple[UUID, str]], seed: int) -> Iterator[Envelope]:
     """Yield the provider's word that each of the invoices was paid, in random order."""
     order = list(invoices)
-    random.Random(seed).shuffle(order)  # noqa: S311 - an order, not a secret
+    random.Random(seed).shuffle(order)
     for invoice, account in order:
         data = commands.PaymentReport(
             account=account,

@@ -157,7 +157,7 @@ async def _refund(client: Client, purchase: Purchase) -> None:
 
 async def shopping(shop: Shop, count: int, seed: int, progress: Any) -> None:
     """Run `count` buyers, a few at a time."""
-    chance = random.Random(seed)  # noqa: S311 - a plan, not a secret
+    chance = random.Random(seed)
     names, weights = zip(*BEHAVIOURS, strict=True)
     plan = [Purchase(n, chance.choices(names, weights)[0]) for n in range(count)]
     shop.purchases.extend(plan)

@@ -47,7 +47,10 @@ def charges_are_booked_once_or_refunded(truth: Truth) -> Iterator[str]:
             "FROM state.transfers GROUP BY 1"
         )
     )
-    status = {str(row[0]): row[1:] for row in truth.rows("SELECT id, status, amount_minor, refunded_minor FROM state.invoices")}
+    status = {
+        str(row[0]): row[1:]
+        for row in truth.rows("SELECT id, status, amount_minor, refunded_minor FROM state.invoices")
+    }
     seen = set()
     for total in truth.totals:
         invoice = total["invoice_id"]

@@ -12,6 +12,7 @@ from typing import Any
 
 import aiormq
 import httpx2
+
 from deploy.devstack import prepare
 from deploy.devstack.console import RunnerError
 from deploy.devstack.stack import Stack
@@ -65,7 +66,7 @@ class Nemesis:
     invoices: Callable[[], list[str]] = list
 
     def __post_init__(self) -> None:
-        self._chance = random.Random(self.seed)  # noqa: S311 - a plan, not a secret
+        self._chance = random.Random(self.seed)
         self._stop = threading.Event()
         self._began = time.monotonic()
 

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import psycopg
+
 from deploy.devstack.console import say
 from deploy.devstack.running import operator_env
 from deploy.devstack.stack import Stack
-
 from tests.chaos import checks
 from tests.chaos.buyers import Shop, shopping
 from tests.chaos.nemesis import LEASE_S, Nemesis
@@ -178,5 +178,3 @@ def describe(result: Result) -> str:
         lines.append(f"  {'FAILED' if broken else 'ok    '}  {check.__name__}: {(check.__doc__ or '').splitlines()[0]}")
         lines.extend(f"            {line}" for line in broken)
     return "\n".join(lines)
-
-

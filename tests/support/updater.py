@@ -10,6 +10,7 @@ from typing import Any
 from uuid import UUID
 
 import psycopg
+
 from copeck.contracts import commands
 from copeck.contracts.base import Message
 from copeck.contracts.envelope import Envelope

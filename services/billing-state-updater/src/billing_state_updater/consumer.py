@@ -12,8 +12,6 @@ import aiormq
 import psycopg
 from aiormq.channel import Channel
 from aiormq.connection import Connection as BrokerConnection
-from copeck.contracts.registry import shard_queue
-from copeck.observability.logs import get_logger
 
 from billing_state_updater import handlers, metrics
 from billing_state_updater.decoding import decode
@@ -22,6 +20,8 @@ from billing_state_updater.outbox import Outbox
 from billing_state_updater.store import shards as shard_store
 from billing_state_updater.transport import connect, open_channel
 from billing_state_updater.world import Delivery, Incoming, Quarantined
+from copeck.contracts.registry import shard_queue
+from copeck.observability.logs import get_logger
 
 log = get_logger(__name__)
 
@@ -42,6 +42,15 @@ class Shard:
     channel: Channel | None = None
     waiting: deque[Delivery] = field(default_factory=deque)
     lost: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """What one batch holds of one shard, and the channel that delivered it."""
+
+    shard: Shard
+    channel: Channel | None
+    deliveries: list[Delivery]
 
 
 def is_transient(error: BaseException) -> bool:
@@ -86,34 +95,35 @@ class Lane:
                 finally:
                     self._busy = False
 
-    def _take(self) -> list[tuple[Shard, list[Delivery]]]:
+    def _take(self) -> list[Taken]:
         """Take an even share from each shard that has something waiting."""
         full = [shard for shard in self.shards.values() if shard.waiting and not shard.lost]
         taken = []
         for shard in full:
             share = max(1, self._batch_max // len(full))
             waiting = shard.waiting
-            taken.append((shard, [waiting.popleft() for _ in range(min(share, len(waiting)))]))
+            deliveries = [waiting.popleft() for _ in range(min(share, len(waiting)))]
+            taken.append(Taken(shard, shard.channel, deliveries))
         return taken
 
-    async def _work(self, taken: list[tuple[Shard, list[Delivery]]]) -> None:
+    async def _work(self, taken: list[Taken]) -> None:
         now_s = time.time()
-        items = [decode(delivery, now_s) for _, deliveries in taken for delivery in deliveries]
-        shards = {shard.number: shard for shard, _ in taken}
-        await self._apply(items, shards)
-        for shard, deliveries in taken:
-            if not shard.lost:
-                await self._ack(shard, deliveries[-1].tag)
+        items = [decode(delivery, now_s) for part in taken for delivery in part.deliveries]
+        await self._apply(items, {part.shard.number: part.shard for part in taken})
+        for part in taken:
+            if not part.shard.lost:
+                await self._ack(part)
 
-    async def _ack(self, shard: Shard, tag: int) -> None:
-        channel = shard.channel
+    async def _ack(self, part: Taken) -> None:
+        """Ack on the channel that delivered: the same tag means another message on a channel opened since."""
+        channel = part.channel
         if channel is None or channel.is_closed:
             return
         try:
-            await channel.basic_ack(tag, multiple=True, wait=False)
+            await channel.basic_ack(part.deliveries[-1].tag, multiple=True, wait=False)
         except BROKER_ERRORS:
             # The broker delivers these again, and the inbox knows them.
-            log.info("an ack did not reach the broker", shard=shard.number)
+            log.info("an ack did not reach the broker", shard=part.shard.number)
 
     async def _apply(self, items: list[Incoming | Quarantined], shards: dict[int, Shard]) -> None:
         """Apply items as one transaction; split them only for an error of the data."""
@@ -238,7 +248,7 @@ class ShardConsumer:
         if shard is None or shard.lost or (shard.channel is not None and not shard.channel.is_closed):
             return
         # What an old channel delivered is delivered again; its tags mean nothing on a new one.
-        shard.waiting.clear()
+        shard.waiting = deque()
         if self._connection is None or self._connection.is_closed:
             self._connection = await connect(self._url, "consumer")
         channel, tap = await open_channel(self._connection, confirms=False)

@@ -10,10 +10,6 @@ from typing import Any
 
 import psycopg
 import typer
-from copeck.contracts.registry import EVENTS_EXCHANGE, SHARDS, UPDATER
-from copeck.observability.health import Health, HealthServer
-from copeck.observability.logs import configure_logging, get_logger
-from copeck.observability.metrics import render
 
 from billing_state_updater import handlers, metrics
 from billing_state_updater.consumer import BROKER_ERRORS, Lane, Shard, ShardConsumer
@@ -22,6 +18,10 @@ from billing_state_updater.settings import UpdaterSettings
 from billing_state_updater.store import shards as store
 from billing_state_updater.store.arrays import register
 from billing_state_updater.transport import EventPublisher
+from copeck.contracts.registry import EVENTS_EXCHANGE, SHARDS, UPDATER
+from copeck.observability.health import Health, HealthServer
+from copeck.observability.logs import configure_logging, get_logger
+from copeck.observability.metrics import render
 
 log = get_logger(__name__)
 app = typer.Typer(help="The single writer of the State Storage.", no_args_is_help=True, add_completion=False)

@@ -12,12 +12,12 @@ from time import monotonic
 from typing import Any
 
 import psycopg
-from copeck.observability.logs import get_logger
 
 from billing_state_updater import metrics
 from billing_state_updater.store import shards as store
 from billing_state_updater.transport import EventPublisher, PublishError
 from billing_state_updater.world import Outgoing
+from copeck.observability.logs import get_logger
 
 log = get_logger(__name__)
 

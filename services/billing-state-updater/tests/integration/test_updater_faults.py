@@ -7,9 +7,9 @@ from typing import Any
 
 import psycopg
 import pytest
+
 from copeck.contracts import commands
 from copeck.contracts.registry import shard_of
-from copeck.kernel.ids import new_id
 from copeck.testkit.waiting import eventually
 from tests.support.updater import CUSTOMER, issue, paid, read, rows, running, send, status_becomes
 

@@ -187,7 +187,10 @@ class Money(RuleBasedStateMachine):
         amount = bill.rest if part == 4 else bill.amount * part // 4
         can = self.can_refund(bill, amount)
         number = new_id()
-        self.send(refund(key, number, None if part == 4 else max(1, amount)), can or self.can_refund(bill, max(1, amount)) and part != 4)
+        self.send(
+            refund(key, number, None if part == 4 else max(1, amount)),
+            can or (self.can_refund(bill, max(1, amount)) and part != 4),
+        )
         amount = amount if part == 4 else max(1, amount)
         if number in self.state.invoice(key).refunds:
             back = Back(bill, amount, bill.share(amount), late=False)
@@ -225,9 +228,7 @@ class Money(RuleBasedStateMachine):
             return  # It would be taken for ours: `hear_of_refund` tells of those.
         can = bill.state == "paid" and amount <= bill.rest and not self.paid_by_wallet(key)
         paid_by = invoice.transaction or "nothing"
-        there = refund_report(
-            key, None, "succeeded", amount, transaction=f"r{new_id()}", payment_transaction=paid_by
-        )
+        there = refund_report(key, None, "succeeded", amount, transaction=f"r{new_id()}", payment_transaction=paid_by)
         self.send(there, can)
         if can:
             back = Back(bill, amount, bill.share(amount), late=False)
@@ -320,12 +321,15 @@ class Money(RuleBasedStateMachine):
         attempt = max(1, out.attempt - late)
         current = attempt == out.attempt
         underway = out.state in ("pending", "processing")
-        can = current and {
-            "processing": out.state == "pending",
-            "unknown": underway and not out.unknown,
-            "failed": underway,
-            "completed": out.state in ("pending", "processing", "failed", "canceled"),
-        }[status]
+        can = (
+            current
+            and {
+                "processing": out.state == "pending",
+                "unknown": underway and not out.unknown,
+                "failed": underway,
+                "completed": out.state in ("pending", "processing", "failed", "canceled"),
+            }[status]
+        )
         self.send(payout_report(key, status, attempt), can)
         if not can:
             return

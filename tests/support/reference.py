@@ -1,0 +1,135 @@
+"""What the books must say, in a hundred lines: an independent account of money that tests hold against the real one.
+
+It knows no events, no steps and no transfers: only who has how much, and how far each thing has come. Ranks say
+which news may follow which; `unknown` stands beside the beginning.
+"""
+
+from collections import Counter
+from dataclasses import dataclass, field
+from fractions import Fraction
+from uuid import UUID
+
+PROVIDER, LATE, BACK, OUT = "provider:cloudpayments:main", "suspense:late", "refunds:in_transit", "payouts:in_transit"
+FEES, LOSSES, WALLET = "fees:commission", "losses:chargeback", "wallet:anna"
+ATTEMPT_RANK = {"created": 0, "unknown": 0, "pending": 1, "authorized": 2, "failed": 3, "canceled": 3, "succeeded": 4}
+REFUND_RANK = {"requested": 0, "unknown": 0, "pending": 1, "failed": 2, "succeeded": 3}
+
+
+def is_news(rank: dict[str, int], before: str, after: str) -> bool:
+    """Tell whether a report says more than is known."""
+    if after == "unknown":
+        return before != "unknown" and rank[before] <= 2 and before not in ("failed", "succeeded")
+    return rank[after] > rank[before]
+
+
+@dataclass
+class Bill:
+    """An invoice: `open`, `held`, `paid`, `ended`, `disputed` or `lost`."""
+
+    amount: int
+    commission: int
+    to: str
+    policy: str
+    state: str = "open"
+    held: UUID | None = None
+    gone: int = 0
+    going: int = 0
+    returned: int = 0
+
+    @property
+    def rest(self) -> int:
+        """Return what can still be refunded."""
+        return self.amount - self.gone - self.going
+
+    def share(self, amount: int) -> int:
+        """Return the commission that goes back with a further refund: Python rounds fractions half-even."""
+        due = round(Fraction(self.commission * (self.gone + self.going + amount), self.amount))
+        return max(0, due - self.returned)
+
+
+@dataclass
+class Back:
+    """A refund."""
+
+    bill: Bill
+    amount: int
+    share: int
+    late: bool
+    state: str = "requested"
+
+
+@dataclass
+class Payout:
+    """A payout."""
+
+    amount: int
+    commission: int
+    approval: bool
+    state: str
+    attempt: int = 0
+    unknown: bool = False
+
+
+@dataclass
+class Reference:
+    """Who has how much."""
+
+    money: Counter[str] = field(default_factory=Counter)
+
+    def move(self, debit: str, credit: str, amount: int) -> None:
+        """Move money."""
+        self.money[debit] -= amount
+        self.money[credit] += amount
+
+    def take(self, source: str, target: str, amount: int) -> None:
+        """Move money that is gone already: what a wallet lacks is lost."""
+        own = min(amount, self.money[source]) if source == WALLET else amount
+        self.move(source, target, own)
+        self.move(LOSSES, target, amount - own)
+
+    def receive(self, source: str, bill: Bill) -> None:
+        """Book the price of a bill."""
+        self.move(source, bill.to, bill.amount)
+        self.move(bill.to, FEES, bill.commission)
+        bill.state = "paid"
+
+    def charge(self, bill: Bill, attempt: UUID, amount: int) -> bool:
+        """Book money that a provider took; tells whether it has to go back by a refund."""
+        fits = amount == bill.amount
+        if fits and (bill.state == "open" or (bill.state == "held" and bill.held == attempt)):
+            self.receive(PROVIDER, bill)
+            return False
+        if fits and bill.policy == "accept" and bill.state == "ended":
+            self.receive(PROVIDER, bill)
+            return False
+        if bill.state == "held" and bill.held == attempt:
+            bill.state = "ended"
+        self.move(PROVIDER, WALLET if bill.policy == "wallet" else BACK, amount)
+        return bill.policy != "wallet"
+
+    def open_refund(self, back: Back) -> None:
+        """Send a part of a bill on its way back."""
+        self.move(FEES, back.bill.to, back.share)
+        self.take(back.bill.to, BACK, back.amount)
+        back.bill.going += back.amount
+        back.bill.returned += back.share
+
+    def end_refund(self, back: Back, state: str) -> None:
+        """Take news of a refund."""
+        if state == "failed":
+            self.move(BACK, LATE if back.late else back.bill.to, back.amount)
+            if not back.late:
+                self.move(back.bill.to, FEES, back.share)
+                back.bill.going -= back.amount
+                back.bill.returned -= back.share
+        elif state == "succeeded":
+            if back.state == "failed" and back.late:
+                self.move(LATE, BACK, back.amount)
+            elif back.state == "failed":
+                back.share = back.bill.share(back.amount)
+                self.open_refund(back)
+            self.move(BACK, PROVIDER, back.amount)
+            if not back.late:
+                back.bill.going -= back.amount
+                back.bill.gone += back.amount
+        back.state = state
