@@ -150,13 +150,7 @@ def test_nobody_reads_anothers_tables_but_state_through_its_views(
             for table in tables(admin)
             if table.name != "alembic_version"
         }
-    # Two figures about auth's outbox, for `copeck outbox status`; its tables stay closed.
-    figures = {("auth", "outbox_status")} if role == "operator" else set()
-    forbidden = {
-        key
-        for key, outcome in outcomes.items()
-        if key[0] not in may_read and key not in figures and outcome != "denied"
-    }
+    forbidden = {key for key, outcome in outcomes.items() if key[0] not in may_read and outcome != "denied"}
     assert forbidden == (OPERATOR_VIEWS & set(outcomes) if role == "operator" else set())
     views = {key: outcome for key, outcome in outcomes.items() if key[0] == "state_api" and "state_api" in may_read}
     assert set(views.values()) <= {"allowed"}
