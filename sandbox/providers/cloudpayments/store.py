@@ -190,12 +190,13 @@ class Store:
         return found[0] if found else None
 
     def created_between(
-        self, public_id: str, start_ms: int, end_ms: int, *, limit: int = 1000, offset: int = 0
+        self, public_id: str, start_ms: int, end_ms: int, *, statuses: list[str], limit: int, offset: int
     ) -> list[Transaction]:
-        """Transactions created in [start, end), oldest first."""
+        """Transactions created in [start, end), oldest first; of these statuses only, when any are named."""
         return self._transactions(
-            "WHERE public_id = ? AND created_ms >= ? AND created_ms < ? ORDER BY id LIMIT ? OFFSET ?",
-            (public_id, start_ms, end_ms, limit, offset),
+            "WHERE public_id = ? AND created_ms >= ? AND created_ms < ?"
+            " AND (? = '[]' OR status IN (SELECT value FROM json_each(?))) ORDER BY created_ms, id LIMIT ? OFFSET ?",
+            (public_id, start_ms, end_ms, *[orjson.dumps(statuses).decode()] * 2, limit, offset),
         )
 
     def unfinished(self) -> list[Transaction]:

@@ -186,9 +186,8 @@ async def list_v2(call: Call) -> Answer:
 
 def _listed(call: Call, start: datetime, end: datetime, *, limit: int, offset: int, statuses: list[Any]) -> Answer:
     bounds = (int(start.timestamp() * 1000), int(end.timestamp() * 1000))
-    found = call.world.store.created_between(call.shop.public_id, *bounds, limit=10**9)
-    names = {str(name) for name in statuses}
-    chosen = [tx for tx in found if not names or tx.status in names][offset : offset + limit]
+    names = [str(name) for name in statuses]
+    chosen = call.world.store.created_between(call.shop.public_id, *bounds, statuses=names, limit=limit, offset=offset)
     return {"Model": [payment_model(tx, call.shop) for tx in chosen], "Success": True, "Message": None}
 
 
