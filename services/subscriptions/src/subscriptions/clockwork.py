@@ -8,6 +8,7 @@ import asyncio
 import contextlib
 import logging
 from datetime import timedelta
+from uuid import UUID
 
 from copeck.messaging.backoff import Backoff
 from copeck.storage.errors import is_transient
@@ -21,21 +22,37 @@ log = logging.getLogger(__name__)
 
 BATCH_MAX = 500
 RETENTION_EVERY_S = 3600.0
+POSTPONED_BY = timedelta(minutes=5)
 
 
 async def run_one(context: Context) -> bool:
-    """Do one piece of due work; False when nothing is due."""
-    async with context.database.transaction() as tx:
-        now = context.clock.now()
-        subscription_id = await store.take_due(tx, now)
-        if subscription_id is None:
-            return False
-        subscription = await store.lock(tx, subscription_id)
-        if subscription is not None:
-            outcome = decisions.tick(subscription, now, context.settings.grace)
-            if isinstance(outcome, Applied):
-                await carry_out(Work(context, tx, now, SERVICE), subscription, outcome)
-    return True
+    """Do one piece of due work; False when nothing is due.
+
+    A subscription that cannot be moved on is tried again later: it must not hold up all the others.
+    """
+    subscription_id: UUID | None = None
+    try:
+        async with context.database.transaction() as tx:
+            now = context.clock.now()
+            subscription_id = await store.take_due(tx, now)
+            if subscription_id is not None:
+                await _tick(Work(context, tx, now, SERVICE), subscription_id)
+    except Exception as error:
+        if subscription_id is None or is_transient(error):
+            raise
+        log.exception("subscription %s is put off", subscription_id)
+        async with context.database.transaction() as tx:
+            await store.postpone(tx, subscription_id, context.clock.now() + POSTPONED_BY)
+    return subscription_id is not None
+
+
+async def _tick(work: Work, subscription_id: UUID) -> None:
+    subscription = await store.lock(work.tx, subscription_id)
+    if subscription is None:
+        return
+    outcome = decisions.tick(subscription, work.now, work.context.settings.grace)
+    if isinstance(outcome, Applied):
+        await carry_out(work, subscription, outcome)
 
 
 async def run_due(context: Context, limit: int = BATCH_MAX) -> int:
@@ -78,7 +95,6 @@ class Clockwork:
                 failures = 0
             except Exception as error:
                 if not is_transient(error):
-                    # One subscription that cannot be moved must not end the loop for all the others for good.
                     log.exception("due work failed")
                 delay_s = backoff.delay_s(failures)
                 failures += 1

@@ -10,7 +10,9 @@ import pytest
 from copeck.kernel.ids import new_id
 from services.subscriptions.tests.world import World
 from subscriptions.clockwork import forget_old, run_due
+from subscriptions.domain import decisions
 from subscriptions.domain.machine import Status
+from subscriptions.domain.model import Outcome, Subscription
 from subscriptions.handlers import invoices
 from subscriptions.handlers.subscriptions import cancel
 
@@ -78,6 +80,28 @@ async def test_a_scheduled_cancellation_comes_due(world: World) -> None:
     await run_due(world.context)
     over = await world.subscription(begun.subscription.id)
     assert (over.status, over.reason) == (Status.CANCELED, "bored")
+
+
+async def test_one_that_cannot_be_moved_holds_up_nobody(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """I-13, for what time brings."""
+    price = await world.plan()
+    broken, other = await world.subscribe(new_id(), price), await world.subscribe(new_id(), price)
+    world.clock.advance(timedelta(days=10))
+    tick = decisions.tick
+
+    def breaks(subscription: Subscription, now: datetime, grace: timedelta) -> Outcome:
+        if subscription.id == broken.subscription.id:
+            raise ZeroDivisionError
+        return tick(subscription, now, grace)
+
+    monkeypatch.setattr(decisions, "tick", breaks)
+    await run_due(world.context)
+    assert (await world.subscription(other.subscription.id)).status is Status.EXPIRED
+    monkeypatch.undo()
+    assert await run_due(world.context) == 0
+    world.clock.advance(timedelta(minutes=5))
+    await run_due(world.context)
+    assert (await world.subscription(broken.subscription.id)).status is Status.EXPIRED
 
 
 async def test_paid_after_it_expired_begins_at_the_payment(world: World) -> None:

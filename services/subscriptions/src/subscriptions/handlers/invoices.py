@@ -10,7 +10,7 @@ from copeck.contracts.events import CommandRefused, InvoiceEvent
 from copeck.kernel.errors import DomainError
 from subscriptions.domain import decisions
 from subscriptions.domain.machine import ENDED
-from subscriptions.domain.model import Applied, GrantAccess, Outcome, Subscription
+from subscriptions.domain.model import Applied, Outcome, Subscription
 from subscriptions.handlers.context import SERVICE, Context, Work
 from subscriptions.handlers.steps import annul_invoice, carry_out, require
 from subscriptions.store import periods
@@ -108,9 +108,7 @@ async def _paid(
     applied = require(outcome)
     if applied is None:
         return
-    bought = next(one for one in applied.effects if isinstance(one, GrantAccess) and one.invoice_id == mine.invoice_id)
-    await carry_out(work, subscription, applied, event.invoice_id)
-    await periods.mark_paid(work.tx, mine.invoice_id, event.version, bought.starts_at, bought.ends_at)
+    await carry_out(work, subscription, applied, event.invoice_id, paid_version=event.version)
     _ACTIVATIONS.labels(subscription.product).inc()
 
 

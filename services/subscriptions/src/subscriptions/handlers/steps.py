@@ -95,8 +95,18 @@ def _message_kind(before: Subscription, event: Event) -> type[SubscriptionEvent]
     return _MESSAGES.get(event)
 
 
-async def carry_out(work: Work, before: Subscription, applied: Applied, invoice_id: UUID | None = None) -> Subscription:
-    """Store a step of a locked subscription, do what follows from it, and tell the others."""
+async def carry_out(
+    work: Work,
+    before: Subscription,
+    applied: Applied,
+    invoice_id: UUID | None = None,
+    *,
+    paid_version: int | None = None,
+) -> Subscription:
+    """Store a step of a locked subscription, do what follows from it, and tell the others.
+
+    `paid_version` is the version of the invoice that bought a period: its entitlement is stored with the step.
+    """
     after = applied.subscription
     step = store.Step(
         subscription_id=after.id,
@@ -109,13 +119,29 @@ async def carry_out(work: Work, before: Subscription, applied: Applied, invoice_
         cause_id=work.cause.id if work.cause else None,
         data=_step_data(work, invoice_id),
     )
-    await store.save(work.tx, before, after, step)
+    bought = _bought(applied, paid_version)
+    # A pause moves the periods that were paid before; the one that is bought now begins after them.
     for effect in applied.effects:
-        await _follow(work, after, effect)
+        if isinstance(effect, ShiftPeriods):
+            await _follow(work, after, effect)
+    await store.save(work.tx, before, after, step, bought)
+    for effect in applied.effects:
+        is_bought = isinstance(effect, GrantAccess) and bought is not None and effect.invoice_id == bought.invoice_id
+        if not is_bought and not isinstance(effect, ShiftPeriods):
+            await _follow(work, after, effect)
     kind = _message_kind(before, applied.event)
     if kind is not None:
         await work.send(state_message(kind, after, invoice_id))
     return after
+
+
+def _bought(applied: Applied, paid_version: int | None) -> store.Bought | None:
+    if paid_version is None:
+        return None
+    for effect in applied.effects:
+        if isinstance(effect, GrantAccess) and effect.invoice_id is not None:
+            return store.Bought(effect.invoice_id, paid_version, effect.starts_at, effect.ends_at)
+    return None
 
 
 def _step_data(work: Work, invoice_id: UUID | None) -> dict[str, str]:

@@ -127,31 +127,6 @@ async def mark(tx: AsyncConnection, invoice_id: UUID, *, state: str, seen_versio
     await tx.execute(sa.update(period_invoices).where(period_invoices.c.invoice_id == invoice_id).values(**values))
 
 
-_PAID = (
-    sa.update(period_invoices)
-    .where(period_invoices.c.invoice_id == sa.bindparam("b_invoice_id"))
-    .values(
-        state="paid",
-        seen_version=sa.bindparam("b_version"),
-        starts_at=sa.bindparam("b_starts_at"),
-        ends_at=sa.bindparam("b_ends_at"),
-    )
-)
-
-
-async def mark_paid(
-    tx: AsyncConnection, invoice_id: UUID, seen_version: int, starts_at: datetime, ends_at: datetime
-) -> None:
-    """Note that the invoice bought this period."""
-    parameters = {
-        "b_invoice_id": invoice_id,
-        "b_version": seen_version,
-        "b_starts_at": starts_at,
-        "b_ends_at": ends_at,
-    }
-    await tx.execute(_PAID, parameters)
-
-
 async def paid_periods(tx: AsyncConnection, subscription_id: UUID) -> tuple[PaidPeriod, ...]:
     """Return the periods that were paid and not given back, the oldest first."""
     columns = period_invoices.c

@@ -10,9 +10,11 @@ from dateutil.relativedelta import relativedelta
 from sqlalchemy.dialects import postgresql as pg
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from copeck.kernel.ids import new_id
 from subscriptions.domain.machine import ENDED, Status
 from subscriptions.domain.model import Subscription
 from subscriptions.tables import (
+    entitlements,
     period_invoices,
     plans,
     prices,
@@ -107,34 +109,69 @@ _CHANGED = {name: sa.bindparam(f"new_{name}", type_=subscriptions.c[name].type) 
 _STEP = {column.name: sa.bindparam(f"step_{column.name}", type_=column.type) for column in subscription_events.c}
 
 
-def _save_statement(*, due: bool) -> sa.Insert:
-    """One statement for one round trip: the new state, its place in the history, and when to look again."""
-    updated = (
-        sa.update(subscriptions)
-        .where(subscriptions.c.id == sa.bindparam("step_subscription_id"))
-        .values(**_CHANGED)
-        .cte("updated")
-    )
+_BOUGHT = {
+    name: sa.bindparam(f"bought_{name}", type_=entitlements.c[name].type)
+    for name in ("id", "invoice_id", "starts_at", "ends_at")
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Bought:
+    """A period that an invoice bought: its entitlement, and what becomes of the invoice's row."""
+
+    invoice_id: UUID
+    seen_version: int
+    starts_at: datetime
+    ends_at: datetime
+
+
+def _save_statement(*, due: bool, bought: bool) -> sa.Insert:
+    """One statement, one round trip: the new state, its place in the history, what was bought, when to look again."""
+    subscription_id = sa.bindparam("step_subscription_id", type_=subscriptions.c.id.type)
+    updated = sa.update(subscriptions).where(subscriptions.c.id == subscription_id).values(**_CHANGED).cte("updated")
     step = sa.insert(subscription_events).values(**_STEP)
     if not due:
         return step.add_cte(updated)
-    stepped = step.cte("stepped")
+    parts = [updated, step.cte("stepped")]
+    if bought:
+        granted = sa.insert(entitlements).values(
+            **_BOUGHT,
+            subscription_id=subscription_id,
+            user_id=sa.bindparam("new_user_id", type_=subscriptions.c.user_id.type),
+            product=sa.bindparam("new_product", type_=subscriptions.c.product.type),
+        )
+        paid = (
+            sa.update(period_invoices)
+            .where(period_invoices.c.invoice_id == _BOUGHT["invoice_id"])
+            .values(
+                state="paid",
+                seen_version=sa.bindparam("bought_seen_version", type_=period_invoices.c.seen_version.type),
+                starts_at=_BOUGHT["starts_at"],
+                ends_at=_BOUGHT["ends_at"],
+            )
+        )
+        parts += [granted.cte("granted"), paid.cte("paid")]
     look_again = pg.insert(subscriptions_due).values(
-        due_at=sa.bindparam("due_at", type_=subscriptions_due.c.due_at.type),
-        subscription_id=sa.bindparam("step_subscription_id"),
+        due_at=sa.bindparam("due_at", type_=subscriptions_due.c.due_at.type), subscription_id=subscription_id
     )
-    return look_again.on_conflict_do_nothing().add_cte(updated, stepped)
+    return look_again.on_conflict_do_nothing().add_cte(*parts)
 
 
-_SAVE = _save_statement(due=False)
-_SAVE_DUE = _save_statement(due=True)
+_SAVE = _save_statement(due=False, bought=False)
+_SAVE_DUE = _save_statement(due=True, bought=False)
+_SAVE_BOUGHT = _save_statement(due=True, bought=True)
 
 
-async def save(tx: AsyncConnection, before: Subscription, after: Subscription, step: Step) -> None:
-    """Store a step of a subscription that this transaction has locked."""
+async def save(
+    tx: AsyncConnection, before: Subscription, after: Subscription, step: Step, bought: Bought | None = None
+) -> None:
+    """Store a step of a subscription that this transaction has locked, and the period that it bought, if it did."""
     parameters: dict[str, Any] = {f"new_{name}": getattr(after, name) for name in _FIELDS if name != "id"}
     parameters |= {f"step_{name}": getattr(step, name) for name in Step.__slots__}
-    if after.due_at is not None and after.due_at != before.due_at:
+    if bought is not None:
+        parameters |= {f"bought_{name}": getattr(bought, name) for name in Bought.__slots__}
+        await tx.execute(_SAVE_BOUGHT, parameters | {"bought_id": new_id(), "due_at": after.due_at})
+    elif after.due_at is not None and after.due_at != before.due_at:
         await tx.execute(_SAVE_DUE, parameters | {"due_at": after.due_at})
     else:
         await tx.execute(_SAVE, parameters)
@@ -217,6 +254,16 @@ async def take_due(tx: AsyncConnection, now: datetime) -> UUID | None:
         .returning(subscriptions_due.c.subscription_id)
     )
     return (await tx.execute(statement)).scalar()
+
+
+async def postpone(tx: AsyncConnection, subscription_id: UUID, until: datetime) -> None:
+    """Put off what is due for a subscription, so that it holds up nobody else's."""
+    columns = subscriptions_due.c
+    await tx.execute(
+        sa.delete(subscriptions_due).where(columns.subscription_id == subscription_id, columns.due_at <= until)
+    )
+    again = pg.insert(subscriptions_due).values(due_at=until, subscription_id=subscription_id)
+    await tx.execute(again.on_conflict_do_nothing())
 
 
 ORDERS = {
