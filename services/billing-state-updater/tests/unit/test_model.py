@@ -184,14 +184,10 @@ class Money(RuleBasedStateMachine):
     @rule(key=bills, part=some.integers(1, 4))
     def ask_for_refund(self, key: UUID, part: int) -> None:
         bill = self.bill[key]
-        amount = bill.rest if part == 4 else bill.amount * part // 4
-        can = self.can_refund(bill, amount)
+        whole = part == 4
+        amount = bill.rest if whole else max(1, bill.amount * part // 4)
         number = new_id()
-        self.send(
-            refund(key, number, None if part == 4 else max(1, amount)),
-            can or (self.can_refund(bill, max(1, amount)) and part != 4),
-        )
-        amount = amount if part == 4 else max(1, amount)
+        self.send(refund(key, number, None if whole else amount), self.can_refund(bill, amount))
         if number in self.state.invoice(key).refunds:
             back = Back(bill, amount, bill.share(amount), late=False)
             self.model.open_refund(back)
@@ -238,16 +234,12 @@ class Money(RuleBasedStateMachine):
     @rule(key=bills, outcome=some.sampled_from(["opened", "won", "lost"]), more=some.integers(0, 1))
     def hear_of_dispute(self, key: UUID, outcome: str, more: int) -> None:
         bill, invoice = self.bill[key], self.state.invoice(key)
-        if bill.state == "paid" and bill.gone == bill.amount:
-            can = False
-        else:
-            can = {
-                "opened": bill.state == "paid" and invoice.reason != "dispute d1 won",
-                "won": bill.state == "disputed",
-                "lost": bill.state in ("paid", "disputed"),
-            }[outcome]
-        if outcome == "lost" and bill.state == "disputed":
-            can = True
+        has_money = bill.state == "paid" and bill.gone < bill.amount
+        can = {
+            "opened": has_money and invoice.reason != "dispute d1 won",
+            "won": bill.state == "disputed",
+            "lost": has_money or bill.state == "disputed",
+        }[outcome]
         can = can and not self.paid_by_wallet(key)
         amount = bill.amount + more
         self.send(dispute(key, outcome, amount), can)
@@ -420,7 +412,7 @@ class Money(RuleBasedStateMachine):
 
 TestMoney = Money.TestCase
 TestMoney.settings = settings(
-    max_examples=80,
+    max_examples=150,
     stateful_step_count=40,
     deadline=None,
     derandomize=os.environ.get("HYPOTHESIS_SEARCH") != "random",
