@@ -112,7 +112,7 @@ def test_a_refund_goes_through_the_bus_to_the_provider_and_back(
     refunded = invoice_in(visitor, invoice_id, "refunded")
     assert refunded["refunded"] == {"value": "199.00", "currency": "RUB"}
     log = call(emulator, "GET", "/sandbox/log", params={"invoice_id": invoice_id}).json()["items"]
-    assert sum(entry["amount_minor"] for entry in log if entry["event"] == "refunded") == 19900
+    assert sum(entry["amount_minor"] for entry in log if entry["event"] == "payment.refunded") == 19900
     copeck("ledger", "verify")
 
 
