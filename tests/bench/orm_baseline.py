@@ -9,11 +9,12 @@ import json
 import sys
 import time
 from datetime import UTC, date, datetime
+from itertools import count
 from typing import Any
 from uuid import UUID
 
 import aio_pika
-from sqlalchemy import select
+from sqlalchemy import MetaData, select
 from sqlalchemy.dialects.postgresql import JSONB, insert
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker, create_async_engine
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
@@ -31,7 +32,7 @@ AT_ONCE = 16
 class Base(DeclarativeBase):
     """The tables that one paid invoice touches."""
 
-    __table_args__ = {"schema": "state"}
+    metadata = MetaData(schema="state")
 
 
 class Invoice(Base):
@@ -138,12 +139,11 @@ class Outbox(Base):
     at: Mapped[datetime]
 
 
-_sequence = 0
+_sequence = count(1_000_000_000)
 
 
 async def apply(session: AsyncSession, envelope: Envelope) -> Envelope | None:
     """Do what the updater does for a payment that succeeded, row by row."""
-    global _sequence
     data = envelope.data
     assert isinstance(data, commands.PaymentReport)
     seen = insert(Inbox).values(day=id_day(envelope.id), id=envelope.id).on_conflict_do_nothing().returning(Inbox.id)
@@ -153,7 +153,8 @@ async def apply(session: AsyncSession, envelope: Envelope) -> Envelope | None:
         await session.execute(select(Invoice).where(Invoice.id == data.invoice_id).with_for_update(key_share=True))
     ).scalar_one()
     known = (await session.execute(select(Payment).where(Payment.invoice_id == invoice.id))).scalars().all()
-    assert not known and invoice.status in ("issued", "pending")
+    assert not known
+    assert invoice.status in ("issued", "pending")
     now, shard = datetime.now(UTC), shard_of(data.account)
     invoice.version += 1
     invoice.status = "paid"
@@ -182,18 +183,17 @@ async def apply(session: AsyncSession, envelope: Envelope) -> Envelope | None:
     )  # fmt: skip
     fields = {name: getattr(invoice, name) for name in InvoicePaid.model_fields if hasattr(invoice, name)}
     event = Envelope.new(InvoicePaid(invoice_id=invoice.id, **fields), source=UPDATER, cause_id=envelope.id)
-    _sequence += 1
     session.add(
         Outbox(
-            shard=shard, seq=1_000_000_000 + _sequence, day=now.date(), message_id=new_id(), type=event.type,
+            shard=shard, seq=next(_sequence), day=now.date(), message_id=new_id(), type=event.type,
             subject=event.subject, cause_id=envelope.id, body=event.body().decode(), at=now,
         )
     )  # fmt: skip
     return event
 
 
-async def main(database_url: str, broker_url: str, count: int) -> None:
-    """Consume `count` commands from the shards' queues, `AT_ONCE` at a time, and print the rate."""
+async def main(database_url: str, broker_url: str, wanted: int) -> None:
+    """Consume `wanted` commands from the shards' queues, `AT_ONCE` at a time, and print the rate."""
     engine = create_async_engine(driver_url(database_url), pool_size=AT_ONCE, max_overflow=0)
     sessions = async_sessionmaker(engine, expire_on_commit=False)
     connection = await aio_pika.connect(broker_url)
@@ -201,7 +201,7 @@ async def main(database_url: str, broker_url: str, count: int) -> None:
     await channel.set_qos(AT_ONCE)
     exchange = await channel.get_exchange(EVENTS_EXCHANGE, ensure=False)
     slots, finished, done = asyncio.Semaphore(AT_ONCE), asyncio.Event(), 0
-    warm = max(AT_ONCE, count // 10)
+    warm = max(AT_ONCE, wanted // 10)
     began = 0.0
 
     async def work(message: aio_pika.abc.AbstractIncomingMessage) -> None:
@@ -222,7 +222,7 @@ async def main(database_url: str, broker_url: str, count: int) -> None:
             done += 1
             if done == warm:
                 began = time.monotonic()
-            if done >= count:
+            if done >= wanted:
                 finished.set()
 
     for shard in range(16):

@@ -3,7 +3,7 @@
 import re
 import shutil
 import subprocess
-from glob import glob
+from pathlib import Path
 
 import psycopg
 from psycopg import sql
@@ -17,7 +17,9 @@ _SETUP_TIMEOUT_S = 120
 
 def binary() -> str:
     """Return the path of pgbench; RuntimeError says what to install."""
-    found = shutil.which("pgbench") or next(iter(sorted(glob("/usr/lib/postgresql/*/bin/pgbench"))), None)
+    found = shutil.which("pgbench") or next(
+        iter(sorted(map(str, Path("/usr/lib/postgresql").glob("*/bin/pgbench")))), None
+    )
     if found is None:
         raise RuntimeError("pgbench was not found: install the server package of PostgreSQL, which has it")
     return found

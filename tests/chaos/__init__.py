@@ -1,1 +1,1 @@
-"""Chaos: subscriptions are bought while processes die, servers restart and callbacks lie; then the books are checked."""
+"""Chaos: subscriptions are bought while processes die and callbacks lie; then the books are checked."""

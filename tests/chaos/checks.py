@@ -116,9 +116,11 @@ def epochs_never_go_back(truth: Truth) -> Iterator[str]:
 def books_balance(truth: Truth) -> Iterator[str]:
     """I-03, I-04, I-09: nothing is left in suspense or in transit; balances equal their transfers."""
     for account, currency, balance in truth.rows(
-        "SELECT account, currency, sum(amount) FROM (SELECT debit_account AS account, currency, -amount_minor AS amount "
-        "FROM state.transfers UNION ALL SELECT credit_account, currency, amount_minor FROM state.transfers) AS side "
-        "WHERE account IN ('suspense:late', 'refunds:in_transit', 'payouts:in_transit') GROUP BY 1, 2 HAVING sum(amount) <> 0"
+        "SELECT account, currency, sum(amount) FROM ("
+        "SELECT debit_account AS account, currency, -amount_minor AS amount FROM state.transfers "
+        "UNION ALL SELECT credit_account, currency, amount_minor FROM state.transfers) AS side "
+        "WHERE account IN ('suspense:late', 'refunds:in_transit', 'payouts:in_transit') "
+        "GROUP BY 1, 2 HAVING sum(amount) <> 0"
     ):
         yield f"{account} still holds {balance} {currency}"
 

@@ -1,6 +1,7 @@
 """The edge: takes deliveries off the leased shards' queues, feeds them to the handler in batches, acks after commit."""
 
 import asyncio
+import contextlib
 import random
 import time
 from collections import deque
@@ -77,11 +78,17 @@ class Lane:
         self._batch_max = batch_max
         self._connection: handlers.Connection | None = None
         self._busy = False
+        self._pause = asyncio.Event()
 
-    @property
-    def idle(self) -> bool:
-        """Tell whether nothing is in memory and nothing in flight."""
-        return not self._busy and not any(shard.waiting for shard in self.shards.values())
+    async def finish(self, deadline: float) -> None:
+        """Wait until nothing is in memory and nothing in flight, or the event loop's clock comes to `deadline`."""
+        while self._busy or any(shard.waiting for shard in self.shards.values()):
+            left_s = deadline - asyncio.get_running_loop().time()
+            if left_s <= 0:
+                return
+            self._pause.clear()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._pause.wait(), left_s)
 
     async def run(self) -> None:
         """Take whatever waits, up to a batch, apply it, ack it; never returns but by cancellation."""
@@ -94,6 +101,7 @@ class Lane:
                     await self._work(taken)
                 finally:
                     self._busy = False
+                    self._pause.set()
 
     def _take(self) -> list[Taken]:
         """Take an even share from each shard that has something waiting."""
@@ -140,7 +148,7 @@ class Lane:
                     shards[number].lost = True
             except asyncio.CancelledError:
                 raise
-            except Exception as error:
+            except Exception as error:  # noqa: BLE001 - whatever it is, it is retried or its culprit is set aside
                 if is_transient(error):
                     await self._back_off(attempt, error)
                     continue
@@ -154,23 +162,25 @@ class Lane:
 
     def _culprit(self, item: Incoming | Quarantined, error: Exception) -> Quarantined:
         reason = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"[:400]
-        log.error("a message is set aside", reason=reason, message_id=_delivery(item).message_id)
+        delivery = item.delivery
+        if delivery is None:
+            raise TypeError("a command of a batch came without its delivery") from error
+        log.error("a message is set aside", reason=reason, message_id=delivery.message_id)
         if isinstance(item, Quarantined):
             # Even setting it aside fails: without its content it still leaves a trace.
-            bare = Delivery(item.delivery.shard, item.delivery.tag, item.delivery.message_id, "", {}, b"")
-            return Quarantined(bare, reason)
-        return Quarantined(_delivery(item), reason)
+            delivery = Delivery(delivery.shard, delivery.tag, delivery.message_id, "", {}, b"")
+        return Quarantined(delivery, reason)
 
     async def _back_off(self, attempt: int, error: Exception) -> None:
         metrics.batch_retries.labels("transient").inc()
-        pause_s = min(BACKOFF_S_MAX, 0.05 * 2 ** min(attempt, 10)) * random.uniform(0.5, 1)
+        pause_s = min(BACKOFF_S_MAX, 0.05 * 2 ** min(attempt, 10)) * random.uniform(0.5, 1)  # noqa: S311 - jitter
         log.warning("a batch is tried again", attempt=attempt, pause_s=round(pause_s, 3), reason=str(error)[:300])
         await asyncio.sleep(pause_s)
 
     async def _transact(self, items: list[Incoming | Quarantined], shards: dict[int, Shard]) -> None:
         if self._connection is None or self._connection.closed:
             self._connection = await self._connect()
-            await self._recheck()
+            await self._recheck(self._connection)
         numbers = {_shard_of(item) for item in items}
         batch = Batch(
             incoming=[item for item in items if isinstance(item, Incoming)],
@@ -198,9 +208,8 @@ class Lane:
         self._outbox.saved(dict(batch.published))
         self._outbox.committed(committed.outgoing)
 
-    async def _recheck(self) -> None:
-        assert self._connection is not None
-        places = await shard_store.positions(self._connection, self.shards)
+    async def _recheck(self, connection: handlers.Connection) -> None:
+        places = await shard_store.positions(connection, self.shards)
         for number, (_, written) in places.items():
             self._outbox.recheck(number, written)
 
@@ -208,11 +217,6 @@ class Lane:
         connection, self._connection = self._connection, None
         if connection is not None and not connection.closed:
             await connection.close()
-
-
-def _delivery(item: Incoming | Quarantined) -> Delivery:
-    assert item.delivery is not None
-    return item.delivery
 
 
 def _shard_of(item: Incoming | Quarantined) -> int:

@@ -159,9 +159,9 @@ class Updater:
         log.info("stopping: finishing what is in memory")
         await self.consumer.pause()
         deadline = asyncio.get_running_loop().time() + self.settings.drain_timeout_s
-        while not all(lane.idle for lane in self.lanes) and asyncio.get_running_loop().time() < deadline:
-            await asyncio.sleep(0.01)
-        await self.outbox.drain(max(0.1, deadline - asyncio.get_running_loop().time()))
+        for lane in self.lanes:
+            await lane.finish(deadline)
+        await self.outbox.drain(deadline)
         try:
             if self._control is not None and not self._control.closed:
                 if positions := self.outbox.to_save():

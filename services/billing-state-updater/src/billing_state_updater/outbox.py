@@ -6,6 +6,7 @@ the confirmed position on and caught up. So a position is confirmed only over co
 """
 
 import asyncio
+import contextlib
 from collections import defaultdict
 from dataclasses import dataclass
 from time import monotonic
@@ -45,6 +46,7 @@ class Outbox:
         self._waiting: list[Outgoing] = []
         self._wake = asyncio.Event()
         self._sweep = asyncio.Event()
+        self._progress = asyncio.Event()
         self._windows: set[asyncio.Task[None]] = set()
         self._slots = asyncio.Semaphore(IN_FLIGHT_MAX)
 
@@ -145,6 +147,7 @@ class Outbox:
                     self._sweep.set()
                     break
                 place.confirmed = max(place.confirmed, seq)
+        self._progress.set()
 
     async def sweep(self, connect: Any) -> None:
         """Publish from the table what memory could not; never returns but by cancellation.
@@ -177,15 +180,21 @@ class Outbox:
             if not rows:
                 # What was given a position in memory and is not in the table was rolled back with its batch.
                 place.committed = place.confirmed
+                self._progress.set()
                 continue
             await self._publisher.publish(rows)
             metrics.events_swept.inc(len(rows))
             if self._places.get(shard) is place:
                 place.confirmed = max(place.confirmed, rows[-1].seq)
+                self._progress.set()
 
-    async def drain(self, timeout_s: float) -> bool:
-        """Wait until everything committed is confirmed; False when time ran out first."""
-        deadline = monotonic() + timeout_s
-        while self.lag and monotonic() < deadline:
-            await asyncio.sleep(0.02)
-        return not self.lag
+    async def drain(self, deadline: float) -> bool:
+        """Wait until everything committed is confirmed; False when the event loop's clock came to `deadline` first."""
+        while self.lag:
+            left_s = deadline - asyncio.get_running_loop().time()
+            if left_s <= 0:
+                return False
+            self._progress.clear()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._progress.wait(), left_s)
+        return True

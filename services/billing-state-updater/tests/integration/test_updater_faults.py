@@ -39,8 +39,8 @@ async def test_a_command_outlives_a_crash_in_the_middle_of_its_batch(
             async def waits_for_the_lock() -> bool:
                 waiting = await rows(
                     admin,
-                    "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND usename = 'state_updater' "
-                    "AND datname = current_database()",
+                    "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' "
+                    "AND usename = 'state_updater' AND datname = current_database()",
                 )
                 return waiting[0][0] > 0
 

@@ -33,9 +33,9 @@ async def test_an_invoice_is_issued_and_paid(environment: dict[str, str], broker
         events = [read(message) for message in messages]
         assert [event.type for event in events] == ["invoice.issued", "invoice.paid"]
         assert events[1].data.version == 2
-        assert await rows(
-            admin, "SELECT debit_account, credit_account, amount_minor FROM state.transfers"
-        ) == [("provider:cloudpayments:main", "revenue:subscription", 19_900)]
+        assert await rows(admin, "SELECT debit_account, credit_account, amount_minor FROM state.transfers") == [
+            ("provider:cloudpayments:main", "revenue:subscription", 19_900)
+        ]
         assert await updater.stop() == 0
     lag = await rows(admin, "SELECT count(*) FROM state_api.outbox_v1 WHERE written_seq > published_seq")
     assert lag == [(0,)]
@@ -87,9 +87,7 @@ async def test_a_refused_command_is_answered(environment: dict[str, str], broker
     assert await rows(database_urls["admin"], "SELECT code FROM state.refusals") == [("not_refundable",)]
 
 
-async def test_an_owner_that_slept_is_fenced_out(
-    environment: dict[str, str], broker: Any, database_urls: Any
-) -> None:
+async def test_an_owner_that_slept_is_fenced_out(environment: dict[str, str], broker: Any, database_urls: Any) -> None:
     """Stopped for longer than its lease, an updater finds its epochs bumped and writes nothing with the old ones."""
     admin = database_urls["admin"]
     async with running(environment) as sleeper:

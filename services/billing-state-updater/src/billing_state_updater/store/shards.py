@@ -45,7 +45,8 @@ async def acquire(
 ) -> dict[int, int]:
     """Take free shards, at most `limit`, and bump their epochs; returns epochs by shard.
 
-    `held` are not looked at: a bump would fence this process out of what it is working on. The bump waits for the batch that the former owner may have in flight: its fence holds the epoch's row.
+    `held` are not looked at: a bump would fence this process out of what it is working on. The bump waits for the
+    batch that the former owner may have in flight: its fence holds the epoch's row.
     """
     async with connection.transaction():
         cursor = await connection.execute(
