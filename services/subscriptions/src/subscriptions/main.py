@@ -1,5 +1,7 @@
 """Composition root and command line: `python -m subscriptions --help`."""
 
+import os
+import signal
 from typing import Annotated
 
 import typer
@@ -34,8 +36,15 @@ def serve_command(
 
     if listener not in ("client", "admin", "all"):
         raise typer.BadParameter("choose client, admin or all", param_hint="--listener")
-    settings = _settings()
-    serve(build_app(settings, listener), settings)  # type: ignore[arg-type]
+    settings, failures = _settings(), list[int]()
+
+    def end() -> None:
+        failures.append(1)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    serve(build_app(settings, listener, on_failure=end), settings)  # type: ignore[arg-type]
+    if failures:
+        raise typer.Exit(1)
 
 
 @app.command("migrate")

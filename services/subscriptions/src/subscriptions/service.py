@@ -74,8 +74,13 @@ def build_app(
     clock: Clock | None = None,
     keys: KeySource | None = None,
     with_bus: bool = True,
+    on_failure: Callable[[], None] | None = None,
 ) -> FastAPI:
-    """Build the application of one process. Without the bus, messages wait in the outbox for another process."""
+    """Build the application of one process. Without the bus, messages wait in the outbox for another process.
+
+    `on_failure` is called when a part of the process has died of a fault of code: the process should end then, and be
+    started again.
+    """
     health = Health()
 
     @asynccontextmanager
@@ -86,7 +91,7 @@ def build_app(
             health.add("database", database.ping)
             context = Context(database, settings, clock or SystemClock())
             if with_bus:
-                context = await _start_bus(stack, context, listener, health)
+                context = await _start_bus(stack, context, listener, health, on_failure)
             app.state.context = context
             yield
             health.stop()
@@ -116,24 +121,37 @@ def build_app(
     return app
 
 
-async def _start_bus(stack: AsyncExitStack, context: Context, listener: Listener, health: Health) -> Context:
+async def _start_bus(
+    stack: AsyncExitStack,
+    context: Context,
+    listener: Listener,
+    health: Health,
+    on_failure: Callable[[], None] | None,
+) -> Context:
     """Start the relay in every process, and what consumes and watches the clock where customers are served."""
-    publisher = Publisher(context.settings.broker_url, name="subscriptions:relay")
+    settings = context.settings
+    # A pool of its own: however many messages come, requests do not wait for their connections.
+    database = Database(settings.database_url, settings.consumer_concurrency + 2, application="subscriptions:bus")
+    stack.push_async_callback(database.close)
+    publisher = Publisher(settings.broker_url, name="subscriptions:relay")
     stack.push_async_callback(publisher.close)
-    relay = Relay(context.database, tables.outbox, publisher)
+    relay = Relay(database, tables.outbox, publisher)
     context = replace(context, poke=relay.poke)
     parts: list[Part] = [relay]
     if listener != "admin":
-        queues: list[Consumer] = consumers(context)
+        background = replace(context, database=database)
+        queues: list[Consumer] = consumers(background)
         for consumer in queues:
             health.add(consumer.queue, consumer.ping)
-        parts += [Clockwork(context), *queues]
+        parts += [Clockwork(background), *queues]
 
     def failed(error: BaseException) -> None:
         async def report() -> None:
             raise RuntimeError(f"a part has died: {type(error).__name__}")
 
         health.add("parts", report)
+        if on_failure is not None:
+            on_failure()
 
     tasks = [asyncio.create_task(_run_part(part, failed)) for part in parts]
 

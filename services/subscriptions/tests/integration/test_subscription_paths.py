@@ -4,11 +4,13 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from copeck.contracts.events import InvoiceCanceled, InvoiceExpired, InvoiceRefunded
+from copeck.contracts.envelope import Envelope
+from copeck.contracts.events import CommandRefused, InvoiceCanceled, InvoiceExpired, InvoiceRefunded
 from copeck.kernel.ids import new_id
 from services.subscriptions.tests.world import World
 from subscriptions.domain.machine import Status
-from subscriptions.handlers.subscriptions import AlreadySubscribedError
+from subscriptions.handlers import invoices
+from subscriptions.handlers.subscriptions import AlreadySubscribedError, cancel, pause, resume
 
 pytestmark = pytest.mark.integration
 
@@ -45,8 +47,6 @@ async def test_the_same_message_and_an_older_one_change_nothing(world: World) ->
     begun = await world.subscribe(new_id(), await world.plan())
     assert begun.invoice_id is not None
     message = await world.hear(begun.invoice_id, "paid", version=3)
-    from subscriptions.handlers import invoices
-
     await invoices.on_event(world.context, message)
     await world.hear(begun.invoice_id, "paid", version=3)
     await world.hear(begun.invoice_id, "expired", kind=InvoiceExpired, version=2)
@@ -146,3 +146,83 @@ async def test_the_operators_timeline(world: World) -> None:
         asked, created, active = entries(connection, begun.invoice_id)
     assert (asked.kind, asked.status) == ("command", "paid")
     assert (created.status, active.status, active.cause_id) == ("incomplete", "active", message.id)
+
+
+async def test_an_invoice_that_was_refused_can_be_issued_anew(world: World) -> None:
+    begun = await world.subscribe(new_id(), await world.plan())
+    assert begun.invoice_id is not None
+    refusal = CommandRefused(
+        command_id=new_id(), command_type="invoice.issue", aggregate=str(begun.invoice_id), code="terms", detail="no"
+    )
+    for _ in range(2):
+        await invoices.on_event(world.context, Envelope.new(refusal, source="state-updater", clock=world.clock))
+    assert await world.invoice(begun.subscription.id) != begun.invoice_id
+    steps = await world.rows("SELECT event FROM subscriptions.subscription_events ORDER BY version")
+    assert [row["event"] for row in steps] == ["created", "invoice_lapsed"]
+
+
+async def test_late_money_is_accepted_where_the_product_says_so(world: World) -> None:
+    """I-09, the policy `accept`: a canceled subscription comes back when the updater says that it is paid after all."""
+    begun = await world.subscribe(new_id(), await world.plan(late_policy="accept"))
+    assert begun.invoice_id is not None
+    await world.do(begun.subscription.id, cancel, "now", "")
+    await world.hear(begun.invoice_id, "canceled", kind=InvoiceCanceled)
+    await world.hear(begun.invoice_id, "paid")
+    assert (await world.subscription(begun.subscription.id)).status is Status.ACTIVE
+    assert await world.sent("invoice.refund.v1") == []
+
+
+async def test_a_chargeback_ends_access(world: World) -> None:
+    begun = await world.subscribe(new_id(), await world.plan())
+    assert begun.invoice_id is not None
+    await world.hear(begun.invoice_id, "paid")
+    await world.hear(begun.invoice_id, "disputed")
+    assert (await world.subscription(begun.subscription.id)).status is Status.ACTIVE
+    await world.hear(begun.invoice_id, "charged_back")
+    ended = await world.subscription(begun.subscription.id)
+    assert (ended.status, ended.reason) == (Status.CANCELED, "charged back")
+
+
+async def test_a_newer_event_makes_the_older_ones_needless(world: World) -> None:
+    """Events carry whole states: a refund that overtakes its payment leaves nothing active."""
+    begun = await world.subscribe(new_id(), await world.plan())
+    assert begun.invoice_id is not None
+    await world.hear(begun.invoice_id, "refunded", kind=InvoiceRefunded, version=5)
+    await world.hear(begun.invoice_id, "paid", version=3)
+    assert (await world.subscription(begun.subscription.id)).status is Status.INCOMPLETE
+    assert await world.access(begun.subscription.id) == []
+    await world.hear(await world.invoice(begun.subscription.id), "paid")
+    assert (await world.subscription(begun.subscription.id)).status is Status.ACTIVE
+
+
+async def test_a_pause_moves_what_is_paid(world: World) -> None:
+    begun = await world.subscribe(new_id(), await world.plan())
+    assert begun.invoice_id is not None
+    await world.hear(begun.invoice_id, "paid")
+    world.clock.advance(timedelta(days=10))
+    await world.do(begun.subscription.id, pause, "travelling")
+    world.clock.advance(timedelta(days=5))
+    await world.do(begun.subscription.id, resume)
+    back = await world.subscription(begun.subscription.id)
+    assert back.period_end == datetime(2026, 3, 5, 12, 0, tzinfo=UTC)
+    [first, second] = await world.access(back.id)
+    assert first[1] == datetime(2026, 2, 10, 12, 0, tzinfo=UTC)
+    assert second == (world.clock.now(), back.period_end)
+    await world.hear(begun.invoice_id, "refunded", kind=InvoiceRefunded)
+    assert (await world.subscription(back.id)).status is Status.CANCELED
+
+
+async def test_money_that_arrives_in_a_pause_ends_it(world: World) -> None:
+    begun = await world.subscribe(new_id(), await world.plan())
+    assert begun.invoice_id is not None
+    await world.hear(begun.invoice_id, "paid")
+    world.clock.set(datetime(2026, 2, 25, tzinfo=UTC))
+    second = await world.invoice(begun.subscription.id)
+    await world.do(begun.subscription.id, pause, "")
+    world.clock.advance(timedelta(hours=1))
+    await world.hear(second, "paid")
+    back = await world.subscription(begun.subscription.id)
+    assert (back.status, back.paused_at) == (Status.ACTIVE, None)
+    access = await world.access(back.id)
+    assert access[-1][1] == back.period_end
+    assert access[1][1] == access[2][0]
