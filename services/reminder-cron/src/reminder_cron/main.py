@@ -11,6 +11,9 @@ from copeck.observability.logs import configure_logging
 from copeck.observability.trace import trace_scope
 from reminder_cron.settings import ReminderSettings
 
+# Beat sleeps no longer than this, so that a stop is noticed soon.
+_BEAT_PAUSE_S_MAX = 1
+
 cli = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__)
 
 
@@ -24,13 +27,22 @@ def _settings(process: str) -> ReminderSettings:
 def beat() -> None:
     """Send ticks by the schedule. Two of them do no harm: work is claimed by a unique row."""
     settings = _settings("reminder-beat")
+    from celery.beat import Service
+
     from copeck.observability.sidecar import Sidecar
     from reminder_cron.figures import Figures
     from reminder_cron.tasks import app
 
+    service = Service(app, max_interval=_BEAT_PAUSE_S_MAX, scheduler_cls=app.conf.beat_scheduler)
+    # Celery's own handler closes the connection inside the signal, and hangs when that falls into a publish: here the
+    # signal only asks, and the loop ends between two ticks.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: service.stop())
     figures = Figures(settings)
-    Sidecar(figures.health(worker=False), figures.render, settings.metrics_port, settings.listen_host).start()
-    app.Beat(loglevel=settings.log_level, quiet=True).run()
+    sidecar = Sidecar(figures.health(worker=False), figures.render, settings.metrics_port, settings.listen_host)
+    sidecar.start()
+    service.start()
+    sidecar.stop()
 
 
 @cli.command()

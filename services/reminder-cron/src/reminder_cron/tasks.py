@@ -17,7 +17,6 @@ app: Celery = make_celery("reminders", settings)
 app.conf.beat_schedule = schedule.beat_schedule(settings)
 # In memory: nothing is lost with it, and two beats do not fight for a file.
 app.conf.beat_scheduler = "celery.beat:Scheduler"
-app.conf.beat_max_loop_interval = 5
 
 _contexts: dict[int, Context] = {}
 

@@ -22,6 +22,8 @@ _NOISY = {
     "aiormq": logging.WARNING,
     "aio_pika": logging.WARNING,
     "amqp": logging.WARNING,
+    # One line for each tick, task and scheduler's turn; what tasks do is logged by them and counted.
+    "celery": logging.WARNING,
     "kombu": logging.WARNING,
     "sqlalchemy": logging.WARNING,
     "asyncio": logging.WARNING,
