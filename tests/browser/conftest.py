@@ -13,7 +13,7 @@ import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, cast
 
 import httpx2
 import pytest
@@ -101,11 +101,13 @@ class Visit:
 
     def check_accessibility(self) -> None:
         """No serious violation in the page or in its frames, and nothing wider than the window."""
-        found = Axe().run(self.page).response["violations"]
-        serious = [
-            f"{item['id']}: {item['help']} ({node['html']})"
-            for item in found if item["impact"] in SERIOUS for node in item["nodes"]
-        ]  # fmt: skip
+        serious = []
+        for frame in self.page.frames:
+            found = Axe().run(cast(Page, frame)).response["violations"]
+            serious += [
+                f"{frame.url}: {item['id']}: {item['help']} ({node['html']})"
+                for item in found if item["impact"] in SERIOUS for node in item["nodes"]
+            ]  # fmt: skip
         assert not serious, serious
         overflow = self.page.evaluate("document.documentElement.scrollWidth - window.innerWidth")
         assert overflow <= 0, f"{self.page.url} is {overflow} px wider than the window"
@@ -120,16 +122,16 @@ def visitor(chromium: Browser, request: pytest.FixtureRequest) -> Iterator[Visit
     contexts: list[BrowserContext] = []
     visits: list[Visit] = []
 
-    def make(size: str = "desktop", language: str = "ru", name: str | None = None) -> Visit:
+    def make(size: str = "desktop", language: str = "ru", scheme: Literal["light", "dark"] = "light") -> Visit:
         width, height = SIZES[size]
         context = chromium.new_context(
             viewport={"width": width, "height": height}, locale={"ru": "ru-RU", "en": "en-US"}[language],
-            has_touch=size == "phone", timezone_id="Europe/Moscow",
+            has_touch=size == "phone", timezone_id="Europe/Moscow", color_scheme=scheme,
         )  # fmt: skip
         contexts.append(context)
         context.set_default_timeout(WAIT_MS)
         page = context.new_page()
-        own = name or request.node.originalname.removeprefix("test_")
+        own = request.node.originalname.removeprefix("test_")
         visit = Visit(page, f"{own}-{language}", size, [])
         page.on("pageerror", lambda error: visit.errors.append(f"{page.url}: {error}"))
         page.on("console", lambda message: _note(visit, message.type, message.text))

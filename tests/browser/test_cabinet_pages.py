@@ -228,6 +228,22 @@ def test_language_is_a_click_and_stays(visitor: Visitor, site: Site) -> None:
     expect(page.locator("#pay")).to_be_visible()
 
 
+def test_dark_pages_are_readable(visitor: Visitor, site: Site) -> None:
+    visit = visitor("desktop", "en", "dark")
+    visit.page.goto(site.public_url)
+    visit.picture("1-plans")
+    visit.check_accessibility()
+    card = bought(visit, site)
+    card.locator("summary").click()
+    visit.picture("2-active")
+    visit.check_accessibility()
+    card.locator("form:has(input[value=now]) button").click()
+    expect(visit.page.locator(".over")).to_be_visible()
+    subscribe(visit.page)
+    visit.picture("3-to-pay")
+    visit.check_accessibility()
+
+
 def test_pages_that_are_not_there(visitor: Visitor, site: Site) -> None:
     visit = visitor("phone", "en")
     for path in ("/pay/00000000-0000-7000-8000-000000000000", "/nowhere"):
