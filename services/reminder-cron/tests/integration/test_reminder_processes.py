@@ -76,7 +76,13 @@ async def test_two_beats_and_two_workers_do_no_harm(
     service_environment: Callable[..., dict[str, str]], broker: Broker, database_urls: dict[str, str]
 ) -> None:
     """I-11: every invoice is told to expire once, whatever the scheduler does."""
-    quick = {"expiry_interval_s": "0.2", "outbox_interval_s": "0.3", "janitor_interval_s": "0.2", "expiry_grace_s": "0"}
+    quick = {
+        "expiry_interval_s": "0.2",
+        "outbox_interval_s": "0.3",
+        "janitor_interval_s": "0.2",
+        "expiry_grace_s": "0",
+        "worker_concurrency": "1",
+    }
     environment = service_environment("reminders", "reminders", **quick)
     first = add_invoices(database_urls["admin"], 120, timedelta(seconds=-5))
     second = add_invoices(database_urls["admin"], 80, timedelta(seconds=4))
@@ -102,7 +108,9 @@ async def test_health_and_metrics_of_a_worker_and_of_the_metrics_process(
     ports = {"worker": free_port(), "beat": free_port(), "serve-metrics": free_port()}
     with ExitStack() as stack:
         for command, port in ports.items():
-            environment = service_environment("reminders", "reminders", metrics_port=str(port), expiry_interval_s="0.3")
+            environment = service_environment(
+                "reminders", "reminders", metrics_port=str(port), expiry_interval_s="0.3", worker_concurrency="1"
+            )
             stack.enter_context(process(command, environment))
         async with httpx2.AsyncClient(trust_env=False) as client:
             for command, port in ports.items():
