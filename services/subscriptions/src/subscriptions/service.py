@@ -130,8 +130,11 @@ async def _start_bus(
 ) -> Context:
     """Start the relay in every process, and what consumes and watches the clock where customers are served."""
     settings = context.settings
-    # A pool of its own: however many messages come, requests do not wait for their connections.
-    database = Database(settings.database_url, settings.consumer_concurrency + 2, application="subscriptions:bus")
+    # A pool of its own: however many messages come, requests do not wait for their connections. What uses it waits out
+    # a fault of Postgres and tries again, so a connection is not asked whether it lives before each message.
+    database = Database(
+        settings.database_url, settings.consumer_concurrency + 2, application="subscriptions:bus", pre_ping=False
+    )
     stack.push_async_callback(database.close)
     publisher = Publisher(settings.broker_url, name="subscriptions:relay")
     stack.push_async_callback(publisher.close)

@@ -72,6 +72,7 @@ class Database:
         *,
         application: str = "copeck",
         timeouts: Timeouts = DEFAULT_TIMEOUTS,
+        pre_ping: bool = True,
     ) -> None:
         self.url = url
         self.application = application
@@ -82,8 +83,9 @@ class Database:
             max_overflow=0,
             pool_timeout=timeouts.pool_wait_s,
             pool_recycle=1800,
-            # After a restart of Postgres the pool is full of dead connections; one round trip finds them out.
-            pool_pre_ping=True,
+            # After a restart of Postgres the pool is full of dead connections; one round trip finds them out. A caller
+            # that tries again anyway may save it.
+            pool_pre_ping=pre_ping,
             connect_args=connect_args(application, timeouts),
         )
 

@@ -109,13 +109,10 @@ async def list_subscriptions(
     ] = None,
 ) -> Page[SubscriptionModel]:
     """Show the caller's own subscriptions, the newest first."""
-    statuses: tuple[str, ...] = ()
-    if active is not None:
-        giving = {Status.ACTIVE, Status.TRIALING}
-        statuses = tuple(sorted(giving if active else set(Status) - giving))
+    access = None if active is None else (active, context.clock.now())
     async with context.database.reading() as tx:
         found = await store.search(
-            tx, user_id=principal.user_id, statuses=statuses, after=after(cursor, moment, UUID), limit=cursor.limit + 1
+            tx, user_id=principal.user_id, access=access, after=after(cursor, moment, UUID), limit=cursor.limit + 1
         )
         shown = {one.id: one for one in await show.subscriptions(tx, context.settings, found[: cursor.limit])}
     return cursor.page(found, lambda one: (one.created_at.isoformat(), str(one.id)), lambda one: shown[one.id])

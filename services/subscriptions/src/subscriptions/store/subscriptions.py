@@ -11,7 +11,7 @@ from sqlalchemy.dialects import postgresql as pg
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from copeck.kernel.ids import new_id
-from subscriptions.domain.machine import ENDED, Status
+from subscriptions.domain.machine import ENDED, RUNNING, Status
 from subscriptions.domain.model import Subscription
 from subscriptions.tables import (
     entitlements,
@@ -285,11 +285,15 @@ async def search(
     statuses: tuple[str, ...] = (),
     plan_id: UUID | None = None,
     text: str | None = None,
+    access: tuple[bool, datetime] | None = None,
     order: str = "-created_at",
     after: tuple[Any, ...] | None = None,
     limit: int,
 ) -> list[Subscription]:
-    """Return subscriptions that match everything that is given. `text` is part of an id, or a plan's code."""
+    """Return subscriptions that match everything that is given.
+
+    `text` is part of an id, or a plan's code; `access` chooses those that do (or do not) give access at a moment.
+    """
     query = sa.select(subscriptions)
     if user_id is not None:
         query = query.where(subscriptions.c.user_id == user_id)
@@ -297,6 +301,13 @@ async def search(
         query = query.where(subscriptions.c.status.in_(statuses))
     if plan_id is not None:
         query = query.where(subscriptions.c.plan_id == plan_id)
+    if access is not None:
+        wanted, moment = access
+        # By the moment and not by the status alone: a period that has just ended may still wait for its step.
+        gives = sa.and_(
+            subscriptions.c.status.in_([status.value for status in RUNNING]), subscriptions.c.period_end > moment
+        )
+        query = query.where(gives if wanted else sa.not_(gives))
     if text:
         matching_plans = sa.select(plans.c.id).where(plans.c.code.icontains(text, autoescape=True))
         query = query.where(
