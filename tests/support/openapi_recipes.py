@@ -130,7 +130,7 @@ reading(f"{CLIENT}/invoices/{{invoice_id}}/timeline", "customer", "invoice_id")
 def _subscribe(seeds: Seeds) -> Call:
     person = seeds.newcomer()
     headers = {"Authorization": str(person.http.headers["Authorization"]), **key(), **WAIT}
-    return Call(ANONYMOUS, headers=headers, body={"plan_id": seeds.ids["plan_id"]})
+    return Call(ANONYMOUS, headers=headers, body={"plan_id": seeds.plan_on_sale})
 
 
 def _of_buyer(seeds: Seeds, *, active: bool) -> tuple[str, dict[str, str]]:
@@ -216,7 +216,7 @@ def _price(seeds: Seeds) -> Call:
 
 @recipe("POST", f"{ADMIN}/subscriptions")
 def _subscribe_for(seeds: Seeds) -> Call:
-    body = {"user_id": seeds.newcomer().user_id, "plan_id": seeds.ids["plan_id"]}
+    body = {"user_id": seeds.newcomer().user_id, "plan_id": seeds.plan_on_sale}
     return Call("manager", headers=key(), body=body)
 
 

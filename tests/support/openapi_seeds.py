@@ -42,6 +42,7 @@ class Seeds:
     people: dict[str, Person] = field(default_factory=dict)
     ids: dict[str, str] = field(default_factory=dict)
     made: list[Person] = field(default_factory=list)
+    plan_on_sale: str = ""
 
     @classmethod
     def make(cls, state: dict[str, Any]) -> "Seeds":
@@ -87,15 +88,17 @@ class Seeds:
         """Make one of each thing, whose ids the generated requests then use."""
         manager = self.people["manager"]
         victim = self.newcomer()
-        plan = manager.call("GET", "/admin/api/v1/plans").json()["items"][0]
-        prices = manager.call("GET", "/admin/api/v1/prices").json()["items"]
+        on_sale = manager.call("GET", "/subscriptions/api/v1/plans").json()["items"]
+        self.plan_on_sale = next(plan["id"] for plan in on_sale if plan["code"] == "month")
+        # What generated requests may change is not what the calls that ought to succeed buy.
+        plan, price = self.priced_plan()
         subscription, invoice = self.active_subscription()
         issued = self.issue()
         self.ids = {
             "user_id": victim.user_id,
-            "code": "cinema",
-            "plan_id": plan["id"],
-            "price_id": prices[0]["id"],
+            "code": self.product(),
+            "plan_id": plan,
+            "price_id": price,
             "subscription_id": subscription,
             "invoice_id": invoice,
             "command_id": issued["id"],
@@ -161,6 +164,25 @@ class Seeds:
         body = {"code": f"p{secrets.token_hex(6)}", "product": "cinema", "title": {"ru": "План", "en": "Plan"}}
         answer = self.people["manager"].call("POST", "/admin/api/v1/plans", json=body, expect=(201,))
         return answer.json()["id"], answer.headers["ETag"]
+
+    def priced_plan(self) -> tuple[str, str]:
+        """Have the manager make a plan with a price; returns the ids of both."""
+        plan, tag = self.plan()
+        amount, period = {"value": "99.90", "currency": "RUB"}, {"unit": "month", "count": 1}
+        answer = self.people["manager"].call(
+            "POST",
+            "/admin/api/v1/prices",
+            json={"plan_id": plan, "amount": amount, "period": period},
+            headers={"If-Match": tag},
+            expect=(201,),
+        )
+        return plan, str(answer.json()["id"])
+
+    def product(self) -> str:
+        """Have the manager make a product; returns its code."""
+        body = {"code": f"x{secrets.token_hex(6)}", "title": {"ru": "Товар", "en": "Product"}}
+        answer = self.people["manager"].call("POST", "/admin/api/v1/products", json=body, expect=(201,))
+        return str(answer.json()["code"])
 
     def tag(self, path: str) -> dict[str, str]:
         """Read something as the manager, and return its ETag as If-Match."""
