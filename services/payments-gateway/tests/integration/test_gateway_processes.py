@@ -54,10 +54,10 @@ async def process(command: str, environment: dict[str, str], port: int) -> Async
             await running.wait()
 
 
-def environment_of(make: Environment, emulator: Emulator, **more: Any) -> dict[str, str]:
+def environment_of(make: Environment, emulator: Emulator, role: str = "gateway", **more: Any) -> dict[str, str]:
     shop = {"provider": "cloudpayments", "shop": "main", "public_id": "pk_test", "api_secret": SECRET}
     return make(
-        "gateway",
+        role,
         "gateway",
         shops=json.dumps([shop]),
         cloudpayments_api_url=emulator.url,
@@ -113,6 +113,30 @@ async def test_a_subscription_is_paid_and_refunded_through_real_processes(
         assert page.status_code == 200
         assert "199.00" in page.text
     await updater.close()
+
+
+@pytest.mark.parametrize(
+    ("command", "role", "said"),
+    [
+        ("janitor-once", "gateway", "operations executed: 0"),
+        ("sweep-once", "gateway", "found: 0"),
+        ("migrate", "copeck_migrator", "up to date"),
+        ("--help", "gateway", "janitor-once"),
+    ],
+)
+async def test_commands_that_run_once(
+    service_environment: Environment, emulator: Emulator, command: str, role: str, said: str
+) -> None:
+    environment = environment_of(service_environment, emulator, role=role)
+    paths = os.pathsep.join(path for path in sys.path if path)
+    running = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "payments_gateway", command,
+        env={**environment, "PYTHONPATH": paths, "COLUMNS": "120"}, stdout=asyncio.subprocess.PIPE,
+    )  # fmt: skip
+    async with asyncio.timeout(60):
+        output, _ = await running.communicate()
+    assert running.returncode == 0
+    assert said in output.decode()
 
 
 def read(message: Any) -> Envelope:
