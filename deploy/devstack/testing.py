@@ -79,7 +79,12 @@ def run(names: Sequence[str] | None, arguments: Sequence[str]) -> int:
     stack.scratch.acquire()
     try:
         stack.start_servers()
-        env = {**os.environ, **server_env(stack.infra.endpoints), "COPECK_STACK_FILE": str(stack.scratch.state_path)}
+        env = {
+            **os.environ,
+            **server_env(stack.infra.endpoints),
+            "COPECK_STACK_FILE": str(stack.scratch.state_path),
+            "COPECK_TEST_RABBITMQ_LOG": str(stack.scratch.logs / "rabbitmq.log"),
+        }
         for suite in chosen:
             if suite.needs_services and not stack.processes:
                 stack.start_services()

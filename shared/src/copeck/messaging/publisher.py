@@ -105,6 +105,9 @@ class Publisher:
 
     async def ping(self) -> None:
         """Make sure that there is a channel; raises when the broker cannot be reached."""
+        if self.connected:
+            # Heartbeats tell when it is not; a window under way must not make a health check wait.
+            return
         async with self._lock:
             await self._ready_channel()
 

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import os
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlsplit
 
@@ -15,6 +16,15 @@ from copeck.messaging import topology
 AMQP_URL = os.environ.get("COPECK_TEST_RABBITMQ_URL", "amqp://guest:guest@127.0.0.1:5672")
 MANAGEMENT_URL = os.environ.get("COPECK_TEST_MANAGEMENT_URL", "http://guest:guest@127.0.0.1:15672")
 _TIMEOUT_S = 30.0
+
+
+def broker_log() -> Path | None:
+    """Return the broker's log, when it is on this machine: COPECK_TEST_RABBITMQ_LOG, or the system's own server's."""
+    named = os.environ.get("COPECK_TEST_RABBITMQ_LOG")
+    if named:
+        return Path(named) if Path(named).is_file() else None
+    logs = [path for path in Path("/var/log/rabbitmq").glob("*.log") if path.stat().st_size]
+    return max(logs, key=lambda path: path.stat().st_mtime, default=None)
 
 
 def password_of(user: str) -> str:
