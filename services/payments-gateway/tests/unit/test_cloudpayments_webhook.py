@@ -1,13 +1,17 @@
 """Authenticity and reading of CloudPayments' notifications."""
 
+import contextlib
+import json
 from decimal import Decimal
+from urllib.parse import urlencode
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from payments_gateway.domain.provider import RawCallback, UnreadableCallback
-from payments_gateway.providers.cloudpayments import webhook
+from payments_gateway.domain.invoices import money_of
+from payments_gateway.domain.provider import NotificationKind, RawCallback, UnreadableCallback
+from payments_gateway.providers.cloudpayments import CloudPayments, webhook
 
 SECRET = "test_secret_key"
 # The vector of the provider's documentation, checked by hand.
@@ -117,6 +121,7 @@ def test_what_makes_no_sense_is_unreadable(body: bytes, kind: str) -> None:
         b"Amount=1&Token=tk_123",
         b'{"Amount": 1, "Token": "tk_123"}',
         b'{"Token":"tk_123","Other":{"Token" : "tk_123"}}',
+        b"Name=[sealed]&Token=tk_123",
     ],
 )
 def test_i14_a_token_is_sealed_and_can_be_rebuilt(body: bytes) -> None:
@@ -127,5 +132,59 @@ def test_i14_a_token_is_sealed_and_can_be_rebuilt(body: bytes) -> None:
     assert webhook.unseal(SECRET, clean, sealed) == body
 
 
+def test_a_number_without_end_is_unreadable() -> None:
+    body = b'{"TransactionId": 1, "Amount": 1e999999999, "Currency": "RUB", "Status": "Completed"}'
+    with pytest.raises(UnreadableCallback):
+        CloudPayments().read(NotificationKind.PAY, RawCallback("POST", body, {}, "application/json"))
+
+
 def test_a_body_without_a_token_stays_as_it_is() -> None:
     assert webhook.seal(SECRET, b"TokenRecipient=a&Token=&Amount=1") == (b"TokenRecipient=a&Token=&Amount=1", None)
+
+
+_NAMES = st.sampled_from(
+    (
+        "TransactionId",
+        "Amount",
+        "Currency",
+        "Status",
+        "InvoiceId",
+        "AccountId",
+        "Data",
+        "ReasonCode",
+        "CardLastFour",
+        "Id",
+    )
+)
+_VALUES = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(),
+    st.text(max_size=40),
+    st.sampled_from(("1e999999", "NaN", "-1", "0x10", "199.00", "199,00", "١٢٣", "\x00", "sNaN", "{}")),
+    st.dictionaries(st.text(max_size=5), st.integers(), max_size=3),
+)
+
+
+@given(st.dictionaries(_NAMES, _VALUES), st.sampled_from(NotificationKind))
+def test_i13_whatever_the_fields_hold_is_read_or_unreadable(values: dict[str, object], kind: NotificationKind) -> None:
+    provider = CloudPayments()
+    flat = {name: value for name, value in values.items() if isinstance(value, str | int)}
+    for body, content_type in (
+        (json.dumps(values).encode(), "application/json"),
+        (urlencode(flat).encode(), FORM),
+    ):
+        try:
+            read = provider.read(kind, RawCallback("POST", body, {}, content_type))
+        except UnreadableCallback:
+            continue
+        money = money_of(read, "RUB")
+        assert money is None or money.minor > 0
+
+
+@given(st.binary(max_size=300), st.sampled_from((FORM, "application/json", "text/plain", "")))
+def test_i13_whatever_the_bytes_are_is_read_or_unreadable(body: bytes, content_type: str) -> None:
+    with contextlib.suppress(UnreadableCallback):
+        CloudPayments().read(NotificationKind.PAY, RawCallback("POST", body, {}, content_type))
+    clean, sealed = webhook.seal(SECRET, body)
+    assert webhook.unseal(SECRET, clean, sealed) == body

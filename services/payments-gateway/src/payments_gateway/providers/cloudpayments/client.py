@@ -178,7 +178,7 @@ def redacted(value: Any, depth: int = 0) -> Any:
     if isinstance(value, list):
         return [redacted(item, depth + 1) for item in value[:_ROWS_KEPT_MAX]]
     if isinstance(value, Decimal):
-        return f"{value:f}"
+        return str(value)[:_TEXT_CHARS_MAX]
     if isinstance(value, str):
         return value[:_TEXT_CHARS_MAX]
     return value

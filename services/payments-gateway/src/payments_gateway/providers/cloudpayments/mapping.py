@@ -1,8 +1,9 @@
 """CloudPayments' words to ours and back. Only tables and pure functions; a word nobody knows is *pending*, counted."""
 
 import json
+import re
 from collections.abc import Mapping
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from typing import Any
 
 from prometheus_client import Counter
@@ -101,6 +102,8 @@ REQUIRED: dict[NotificationKind, tuple[str, ...]] = {
 }
 
 _TEXT_CHARS_MAX = 200
+_DIGITS_MAX = 30
+_AMOUNT = re.compile(r"^-?[0-9]{1,15}([.,][0-9]{1,6})?$")
 _REFUND_TYPES = frozenset({"1", "Refund"})
 _PAYOUT_TYPES = frozenset({"2", "CardPayout"})
 
@@ -221,21 +224,20 @@ def _text(value: object) -> str | None:
     if value is None or isinstance(value, Mapping | list | tuple):
         return None
     if isinstance(value, Decimal):
-        value = f"{value:f}"
+        # Written out, a number with a huge exponent would fill the memory.
+        value = f"{value:f}" if value.is_finite() and abs(value.adjusted()) < _DIGITS_MAX else str(value)
     text = "".join(char for char in str(value).strip() if char.isprintable())[:_TEXT_CHARS_MAX]
     return text or None
 
 
 def _decimal(value: object) -> Decimal | None:
-    if isinstance(value, Decimal):
-        return value
+    """Read an amount: plain digits with a point or a comma; no exponents, no NaN, nothing endless."""
     text = _text(value)
     if text is None:
         return None
-    try:
-        return Decimal(text.replace(",", "."))
-    except InvalidOperation as error:
-        raise UnreadableCallback("the amount is not a number") from error
+    if not _AMOUNT.match(text):
+        raise UnreadableCallback("the amount is not a number")
+    return Decimal(text.replace(",", "."))
 
 
 def _whole(value: object) -> int | None:

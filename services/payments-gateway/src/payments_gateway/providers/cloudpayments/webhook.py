@@ -23,8 +23,9 @@ from payments_gateway.domain.provider import RawCallback, UnreadableCallback
 
 FIELDS_MAX = 200
 SEALED = b"[sealed]"
-_TOKEN = re.compile(rb'(?P<before>(?:^|&)Token=|"Token"\s*:\s*")(?P<token>[^&"]+)')
+_TOKEN = re.compile(rb'(?P<before>(?:^|&)Token=|"Token"\s*:\s*")(?P<token>[^&"\n]+)')
 _SEAL_INFO = b"copeck callback seal v1"
+_WHOLE, _TOKENS = b"body:", b"tokens:"
 
 
 def signature(secret: str, message: bytes) -> str:
@@ -68,14 +69,19 @@ def seal(secret: str, body: bytes) -> tuple[bytes, bytes | None]:
     clean = _TOKEN.sub(take, body)
     if not tokens:
         return body, None
-    return clean, _fernet(secret).encrypt(b"\n".join(tokens))
+    # A body that holds the mark itself could not be rebuilt from its tokens: it is sealed whole.
+    kept = _WHOLE + body if SEALED in body else _TOKENS + b"\n".join(tokens)
+    return clean, _fernet(secret).encrypt(kept)
 
 
 def unseal(secret: str, body: bytes, sealed: bytes | None) -> bytes:
     """Rebuild the bytes that were received."""
     if sealed is None:
         return body
-    for token in _fernet(secret).decrypt(sealed).split(b"\n"):
+    kept = _fernet(secret).decrypt(sealed)
+    if kept.startswith(_WHOLE):
+        return kept.removeprefix(_WHOLE)
+    for token in kept.removeprefix(_TOKENS).split(b"\n"):
         body = body.replace(SEALED, token, 1)
     return body
 
