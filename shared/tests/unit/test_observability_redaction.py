@@ -37,6 +37,7 @@ def test_card_numbers_are_masked_wherever_they_stand(card: str) -> None:
         "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
         "4111111111111112",
         "0000000000000000",
+        "0.4111111111111111 s",
     ],
 )
 def test_what_is_no_card_stays_readable(text: str) -> None:

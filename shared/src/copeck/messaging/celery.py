@@ -16,18 +16,17 @@ from typing import Any, Protocol
 from celery import Celery, Task, signals
 from kombu import Exchange, Queue
 
+from copeck.messaging.topology import CELERY_USERS, celery_queue_arguments
 from copeck.observability import metrics
 from copeck.observability.trace import CORRELATION_HEADER, TRACEPARENT_HEADER, headers_scope, outgoing_headers
 
 log = logging.getLogger(__name__)
 
-QUEUES = ("gateway", "reminders")
+QUEUES = CELERY_USERS
 """The queues of the virtual host, one a service; who sends a task to another service names its queue."""
 
 SOFT_TIME_LIMIT_S = 45
 HARD_TIME_LIMIT_S = 60
-# Ten times a bad worker, then the message goes: the row and the janitor remain.
-DELIVERY_LIMIT = 10
 _SENDING_THREADS = 2
 _SENDING_WAITING_MAX = 1000
 
@@ -41,8 +40,8 @@ class CelerySettings(Protocol):
 
 
 def _queue(name: str) -> Queue:
-    arguments = {"x-queue-type": "quorum", "x-delivery-limit": DELIVERY_LIMIT}
-    return Queue(name, Exchange(name, type="topic", durable=True), routing_key=name, queue_arguments=arguments)
+    exchange = Exchange(name, type="topic", durable=True)
+    return Queue(name, exchange, routing_key=name, queue_arguments=celery_queue_arguments())
 
 
 def make_celery(name: str, settings: CelerySettings, include: Sequence[str] = ()) -> Celery:

@@ -31,10 +31,13 @@ COMMANDS_DEAD_QUEUE = "billing.commands.dead"
 MONITOR = "monitor"
 DEPLOYER = "deployer"
 CELERY_USERS = ("gateway", "reminders")
+"""Who enters Celery's host; each has a queue of its name there, made here so that it exists before its worker does."""
 USERS = (*SERVICES, OPERATOR, MONITOR, DEPLOYER)
 
 # The prefix of a message that was requeued again and again; a quarantine row comes long before it.
 DELIVERY_LIMIT = 20
+# Ten times a bad worker, then the task goes: its row and the janitor remain.
+CELERY_DELIVERY_LIMIT = 10
 QUEUE_MESSAGES_MAX = 2_000_000
 DEAD_MESSAGES_MAX = 1_000_000
 NOTHING = "^$"
@@ -184,30 +187,41 @@ def definitions(
         "exchanges": [
             _exchange(name, kind, billing_host)
             for name, kind in ((COMMANDS_EXCHANGE, "topic"), (EVENTS_EXCHANGE, "topic"), (DEAD_EXCHANGE, "direct"))
-        ],
+        ]
+        + [_exchange(name, "topic", celery_host) for name in CELERY_USERS],
         "queues": [
             {
-                "name": queue.name,
-                "vhost": billing_host,
+                "name": name,
+                "vhost": host,
                 "durable": True,
                 "auto_delete": False,
-                "arguments": queue.arguments(),
+                "arguments": arguments,
             }
-            for queue in queues()
+            for name, host, arguments in (
+                *((queue.name, billing_host, queue.arguments()) for queue in queues()),
+                *((name, celery_host, celery_queue_arguments()) for name in CELERY_USERS),
+            )
         ],
         "bindings": [
             {
                 "source": exchange,
-                "vhost": billing_host,
-                "destination": queue.name,
+                "vhost": host,
+                "destination": name,
                 "destination_type": "queue",
                 "routing_key": key,
                 "arguments": {},
             }
-            for queue in queues()
-            for exchange, key in queue.bindings
+            for name, host, exchange, key in (
+                *((queue.name, billing_host, *binding) for queue in queues() for binding in queue.bindings),
+                *((name, celery_host, name, name) for name in CELERY_USERS),
+            )
         ],
     }
+
+
+def celery_queue_arguments() -> dict[str, Any]:
+    """Return the arguments of a Celery queue; the worker declares the very same."""
+    return {"x-queue-type": "quorum", "x-delivery-limit": CELERY_DELIVERY_LIMIT}
 
 
 def _permission(user: str, host: str, rights: Rights) -> dict[str, str]:

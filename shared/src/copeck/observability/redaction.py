@@ -9,8 +9,9 @@ _DEPTH_MAX = 8
 _ITEMS_MAX = 200
 _TEXT_MAX = 20_000
 
-# 13 to 19 digits, with single spaces or dashes between them, as people and forms write card numbers.
-_PAN = re.compile(r"(?<![0-9A-Fa-f\-])[0-9](?:[ \-]?[0-9]){12,18}(?![0-9A-Fa-f\-])")
+# 13 to 19 digits, with single spaces or dashes between them, as people and forms write card numbers; not the digits of
+# a fraction, of a UUID or of a hash.
+_PAN = re.compile(r"(?<![0-9A-Fa-f\-])(?<![0-9]\.)[0-9](?:[ \-]?[0-9]){12,18}(?![0-9A-Fa-f\-])")
 _JWT = re.compile(r"\beyJ[A-Za-z0-9_\-]{8,}\.[A-Za-z0-9_\-]{8,}(?:\.[A-Za-z0-9_\-]*)?")
 _SCHEME = re.compile(r"\b(Basic|Bearer|Digest)\s+[A-Za-z0-9+/=._~\-]{8,}", re.IGNORECASE)
 _URL_PASSWORD = re.compile(r"(\b[a-z][a-z0-9+.\-]{1,20}://[^\s:/@]{0,64}):[^\s/@]{1,256}@", re.IGNORECASE)
