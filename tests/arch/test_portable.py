@@ -13,7 +13,7 @@ ARGUMENTS = {
     "x-queue-type", "x-overflow", "x-max-length", "x-single-active-consumer", "x-delivery-limit",
     "x-dead-letter-exchange", "x-dead-letter-routing-key", "x-dead-letter-strategy",
 }  # fmt: skip
-DOCUMENT = topology.definitions({user: "x" for user in topology.USERS})
+DOCUMENT = topology.definitions(dict.fromkeys(topology.USERS, "x"))
 # Removed, renamed or changed between PostgreSQL 15 and 17, or missing in 15.
 GONE = re.compile(
     r"(?i)\b(old_snapshot_threshold|db_user_namespace|adminpack|vacuum_defer_cleanup_age|promote_trigger_file|"

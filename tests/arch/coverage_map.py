@@ -1,0 +1,118 @@
+"""`make coverage-map`: for each public thing, the tests that exercise it; exit status 1 when one has none.
+
+What is public is read from what defines it (`public_things`), what a test exercises from its source (`claims`).
+"""
+
+import argparse
+import json
+import re
+import sys
+
+from tests.arch.claims import Claim, claims
+from tests.arch.public_things import Thing, things
+from tests.support.openapi_recipes import RECIPES
+
+_WALK = "tests/contract/test_openapi_conformance.py::test_every_operation_is_answered_2xx_for_somebody"
+_PAID = "/payments/api/v1/paid/cloudpayments/{shop}/{kind}"
+_SHOWN = 2
+
+
+def matches(template: str, path: str) -> bool:
+    """Tell whether a path that a test calls belongs to a template; what is not known in it fits a parameter only."""
+    wanted, given = template.strip("/").split("/"), path.strip("/").split("/")
+    if len(wanted) != len(given):
+        return False
+    return all(
+        (bool(word) and "{" in part) or part == word or (re.sub(r"\{[^}]*\}", "\0", part) == word)
+        for part, word in zip(wanted, given, strict=True)
+    )
+
+
+def exercises(claim: Claim, thing: Thing) -> bool:
+    """Tell whether a test exercises a thing."""
+    if thing.name in claim.covers:
+        return True
+    words = thing.name.split()
+    match thing.kind:
+        case "endpoint":
+            method, template = words
+            return any(called == method and matches(template, path) for called, path in claim.calls)
+        case "notification":
+            return _notifies(claim, words[1])
+        case "command":
+            return any(_runs(line, words) for line in claim.lines)
+        case "target":
+            return any(line[:2] == ("make", words[1]) or _has(line, ("make", words[1])) for line in claim.lines)
+    return False
+
+
+def _notifies(claim: Claim, kind: str) -> bool:
+    for method, path in claim.calls:
+        if method in ("GET", "POST") and matches(_PAID, path):
+            last = path.rsplit("/", 1)[-1]
+            if last == kind or ("\0" in last and kind in claim.words):
+                return True
+    return False
+
+
+def _runs(line: tuple[str, ...], words: list[str]) -> bool:
+    """Tell whether a call or a list of arguments starts a command: `copeck("invoice", "show")`, `["auth", "serve"]`."""
+    if words[0] == "copeck":
+        return line[: len(words)] == tuple(words) or _has(line, ("copeck.operator", *words[1:]))
+    return _has(line, tuple(words)) or (
+        line[:1] in {(words[0],), (f"run_{words[0]}",)} and _has(line, tuple(words[1:]))
+    )
+
+
+def _has(line: tuple[str, ...], words: tuple[str, ...]) -> bool:
+    return any(line[start : start + len(words)] == words for start in range(len(line) - len(words) + 1))
+
+
+def coverage() -> dict[Thing, list[str]]:
+    """Return the tests of each thing. The walk over OpenAPI documents calls what it has a recipe for, and says so."""
+    every = claims()
+    found = {thing: [claim.test for claim in every if exercises(claim, thing)] for thing in things()}
+    for method, path in RECIPES:
+        walked = Thing("endpoint", f"{method} {path}")
+        if walked in found:
+            found[walked].append(_WALK)
+    return found
+
+
+def unknown_markers() -> list[str]:
+    """Return what markers claim and what does not exist (any more)."""
+    known = {thing.name for thing in things()}
+    return sorted(f"{claim.test}: {name}" for claim in claims() for name in claim.covers - known)
+
+
+def main() -> int:
+    """Print the map."""
+    parser = argparse.ArgumentParser(prog="make coverage-map", description=__doc__)
+    parser.add_argument("--json", action="store_true", help="everything, for programs")
+    parser.add_argument("--all", action="store_true", help=f"every test, not the first {_SHOWN} only")
+    options = parser.parse_args()
+    found = coverage()
+    missing = [thing for thing, tests in found.items() if not tests]
+    unknown = unknown_markers()
+    if options.json:
+        document = {thing.name: {"kind": thing.kind, "tests": tests} for thing, tests in found.items()}
+        print(json.dumps(document, indent=2))
+        return 1 if missing or unknown else 0
+    kind = ""
+    for thing, tests in found.items():
+        if thing.kind != kind:
+            kind = thing.kind
+            print(f"\n{kind}s")
+        print(f"  {thing.name:<72} {len(tests):>3}" if tests else f"  {thing.name:<72} NONE")
+        for test in tests if options.all else tests[:_SHOWN]:
+            print(f"      {test}")
+    print(f"\n{len(found)} public things, {len(missing)} without a test")
+    for thing in missing:
+        print(f"  no test exercises {thing.name}")
+    for name in unknown:
+        print(f"  a marker claims what does not exist: {name}")
+    return 1 if missing or unknown else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,114 @@
+"""Every public thing of Copeck, read from what defines it: OpenAPI, routes, typer, the Makefile, notifications."""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import typer
+from fastapi import FastAPI
+from starlette.routing import Route
+
+from tests.arch.rules import ROOT
+
+NOTIFICATIONS = ("check", "pay", "fail", "confirm", "refund", "recurrent", "cancel", "receipt")
+"""What CloudPayments sends, as the issue names it; by hand, so that one that is forgotten is missed."""
+
+CLI_MODULES = {
+    "auth": "auth.main",
+    "subscriptions": "subscriptions.main",
+    "billing_state_updater": "billing_state_updater.main",
+    "payments_gateway": "payments_gateway.main",
+    "reminder_cron": "reminder_cron.main",
+}
+# Served to a browser or to a machine, and no operation of anybody's API.
+_NOT_OURS = re.compile(r"/(static|docs|redoc|openapi\.json|metrics|healthz|readyz|favicon)")
+
+
+@dataclass(frozen=True, order=True)
+class Thing:
+    """One public thing: its kind, and the name by which tests claim it."""
+
+    kind: str
+    name: str
+
+
+def things() -> list[Thing]:
+    """Return all of them."""
+    return [
+        *(Thing("endpoint", name) for name in endpoints()),
+        *(Thing("notification", f"notification {kind}") for kind in NOTIFICATIONS),
+        *(Thing("command", name) for name in commands()),
+        *(Thing("target", f"make {name}") for name in targets()),
+    ]
+
+
+def targets() -> list[str]:
+    """Return the Makefile's targets."""
+    text = (ROOT / "Makefile").read_text(encoding="utf-8")
+    return re.findall(r"(?m)^([a-z][a-z-]*):.*?## ", text)
+
+
+def commands() -> list[str]:
+    """Return every command of `copeck`, and of the services' own command lines."""
+    import importlib
+
+    from copeck.operator import registry
+
+    found = []
+    for name, reference in registry.COMMANDS.items():
+        found += [
+            f"copeck {' '.join(words)}" for words in _leaves(typer.main.get_command(registry.load(reference)), name)
+        ]
+    for package, module in CLI_MODULES.items():
+        loaded = vars(importlib.import_module(module)).values()
+        command = typer.main.get_command(next(value for value in loaded if isinstance(value, typer.Typer)))
+        found += [" ".join(words) for words in _leaves(command, package)]
+    return found
+
+
+def _leaves(command: Any, *names: str) -> Iterator[tuple[str, ...]]:
+    inner = getattr(command, "commands", None)
+    if not inner:
+        yield names
+        return
+    for name, child in inner.items():
+        yield from _leaves(child, *names, name)
+
+
+def endpoints() -> list[str]:
+    """Return every operation of every API, and every page: what OpenAPI says, and routes that it does not tell of."""
+    found: set[str] = set()
+    for app in applications():
+        for path, methods in app.openapi()["paths"].items():
+            found |= {f"{method.upper()} {path}" for method in methods if method != "parameters"}
+        found |= set(_served(app.routes))
+    return sorted(found, key=lambda name: (name.split()[1], name))
+
+
+def _served(routes: Any, prefix: str = "") -> Iterator[str]:
+    for route in routes:
+        if isinstance(route, Route):
+            path = re.sub(r":[a-z]+\}", "}", prefix + route.path)
+            if not _NOT_OURS.search(path):
+                yield from (f"{method} {path}" for method in sorted(route.methods or ()) if method != "HEAD")
+        elif inner := getattr(route, "original_router", None):
+            # A router included by FastAPI, with the prefix that it was given.
+            yield from _served(inner.routes, prefix + vars(route)["include_context"].prefix)
+
+
+def applications() -> list[FastAPI]:
+    """Build every service's application; nothing is connected before one is started."""
+    from auth.main import build_app as build_auth
+    from auth.settings import AuthSettings
+    from payments_gateway.main import build as build_gateway
+    from payments_gateway.settings import GatewaySettings
+    from subscriptions.service import build_app as build_subscriptions
+    from subscriptions.settings import SubscriptionsSettings
+
+    url = "postgresql://nobody@127.0.0.1:1/none"
+    return [
+        build_auth(AuthSettings(database_url=url, signing_secret="x" * 40)),  # type: ignore[arg-type]
+        build_subscriptions(SubscriptionsSettings(database_url=url), with_bus=False),
+        build_gateway(GatewaySettings(database_url=url), bus=False),
+    ]
