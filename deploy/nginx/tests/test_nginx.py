@@ -243,7 +243,10 @@ def test_credentials_are_given_without_being_asked_for(edge: Edge) -> None:
         assert answer.json()["headers"]["authorization"] == "Bearer old"
 
 
-@pytest.mark.parametrize("path", ["/auth/api/v1/edge", "/_edge", "/metrics", "/readyz", "/x/../metrics", "/%6detrics"])
+@pytest.mark.parametrize(
+    "path",
+    ["/auth/api/v1/edge", "/_edge", "/metrics", "/readyz", "/x/../metrics", "/%6detrics", "/_problem/unavailable"],
+)
 def test_what_is_internal_stays_inside(edge: Edge, path: str) -> None:
     before = len(edge.auth.seen)
     answer = edge.public.get(path)
@@ -313,6 +316,8 @@ def test_too_many_requests_are_told_when_to_come_back(tmp_path: Path, edge: Edge
             assert len(refused) >= 10
             problem(refused[0], 429, "rate-limited")
             assert refused[0].headers["retry-after"] == "1"
+            pages = [client.get("/pay/1", headers={"accept": "text/html"}) for _ in range(20)]
+            assert "Too many requests" in next(page.text for page in pages if page.status_code == 429)
             callbacks = [client.post("/payments/api/v1/paid/x").status_code for _ in range(20)]
             assert callbacks == [200] * 20, "providers are never held back"
     finally:
@@ -330,6 +335,10 @@ def test_a_service_that_is_gone_is_a_503(tmp_path: Path, edge: Edge) -> None:
                 answer = client.get(path)
                 problem(answer, 503, "unavailable")
                 assert answer.headers["retry-after"] == "2"
+                page = client.get(path, headers={"accept": "text/html,*/*;q=0.8"})
+                assert (page.status_code, page.headers["retry-after"]) == (503, "2")
+                assert page.headers["content-type"] == "text/html; charset=utf-8"
+                assert "Деньги в безопасности" in page.text
     finally:
         process.terminate()
         process.wait(10)
