@@ -1,7 +1,7 @@
 """Money as an integer of minor units with its currency; no float comes near it (I-12)."""
 
 from dataclasses import dataclass
-from decimal import ROUND_HALF_EVEN, Decimal, InvalidOperation
+from decimal import ROUND_HALF_EVEN, Decimal
 
 from copeck.kernel.errors import InvalidValueError
 
@@ -44,7 +44,8 @@ class Money:
             raise MoneyError("an amount is text or a decimal, never a float")
         try:
             scaled = Decimal(value).scaleb(exponent)
-        except (InvalidOperation, ValueError) as error:
+        except (ArithmeticError, ValueError) as error:
+            # Decimal has more than one way to say no: a bad literal is invalid, an exponent of a million overflows.
             raise MoneyError(f"{str(value)[:40]!r} is not an amount") from error
         if not scaled.is_finite() or abs(scaled) > MINOR_MAX:
             raise MoneyError(f"{str(value)[:40]!r} is not an amount within bounds")
