@@ -3,7 +3,9 @@
 import os
 import shutil
 import signal
+import subprocess
 from collections.abc import Mapping
+from pathlib import Path
 
 from deploy.devstack import health
 from deploy.devstack.console import RunnerError
@@ -11,6 +13,8 @@ from deploy.devstack.infra.base import Context
 from deploy.devstack.ports import HOST
 from deploy.devstack.process import Process, Spec
 from deploy.nginx.render import render
+
+IMAGE = os.environ.get("COPECK_NGINX_IMAGE", "nginx:1.27")
 
 
 def find_nginx() -> str | None:
@@ -20,9 +24,6 @@ def find_nginx() -> str | None:
 
 def create(context: Context, ports: Mapping[str, int]) -> Process:
     """Return nginx, not started; the ports are those of the listeners and of the services behind them."""
-    binary = find_nginx()
-    if binary is None:
-        raise RunnerError("nginx was not found: apt-get install nginx-light")
     home = context.scratch.data_dir("nginx")
     text = render(
         {
@@ -45,7 +46,7 @@ def create(context: Context, ports: Mapping[str, int]) -> Process:
     configuration.write_text(text, encoding="utf-8")
     spec = Spec(
         name="nginx",
-        command=[binary, "-e", "stderr", "-p", f"{home}/", "-c", str(configuration)],
+        command=[*_program(context, home), "-e", "stderr", "-p", f"{home}/", "-c", str(configuration)],
         cwd=home,
         stop_signal=signal.SIGQUIT,
         health=health.http(f"http://{HOST}:{ports['public']}/healthz"),
@@ -53,3 +54,18 @@ def create(context: Context, ports: Mapping[str, int]) -> Process:
         stop_timeout_s=5,
     )
     return Process(spec, context.scratch.logs, context.guard)
+
+
+def _program(context: Context, home: Path) -> list[str]:
+    """Return what runs nginx: the program, or its image in the host's network, where the services listen."""
+    binary = find_nginx()
+    if binary:
+        return [binary]
+    docker = shutil.which("docker")
+    if docker is None:
+        raise RunnerError("nginx was not found: apt-get install nginx-light")
+    name = f"copeck-nginx-{context.scratch.instance}"
+    # What a crash left of an earlier run has the name.
+    subprocess.run([docker, "rm", "--force", name], capture_output=True, check=False, timeout=60)
+    place = ["--network", "host", "--volume", f"{home}:{home}", "--user", f"{os.getuid()}:{os.getgid()}"]
+    return [docker, "run", "--rm", "--name", name, *place, "--entrypoint", "nginx", IMAGE]
