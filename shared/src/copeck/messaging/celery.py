@@ -98,18 +98,8 @@ WORKER_ARGUMENTS = ("--without-gossip", "--without-mingle", "--without-heartbeat
 
 def worker_command(name: str, concurrency: int = 2) -> list[str]:
     """Return the arguments for `app.worker_main`: only the service's own queue."""
-    return [
-        "worker",
-        "-Q",
-        name,
-        "-c",
-        str(concurrency),
-        "-n",
-        f"{name}-{os.getpid()}@%h",
-        "-l",
-        "WARNING",
-        *WORKER_ARGUMENTS,
-    ]
+    own = ["-Q", name, "-c", str(concurrency), "-n", f"{name}-{os.getpid()}@%h", "-l", "WARNING"]
+    return ["--quiet", "worker", *own, *WORKER_ARGUMENTS]
 
 
 def send_task(app: Celery, task_name: str, args: Sequence[Any] = (), *, queue: str | None = None) -> None:
