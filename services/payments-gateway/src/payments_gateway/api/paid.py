@@ -5,10 +5,14 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Path, Request
 from fastapi.responses import JSONResponse
 
-from copeck.web.problems import Problem, problem_responses
+from copeck.observability.logs import get_logger
+from copeck.storage.errors import is_transient
+from copeck.web.problems import Problem, problem_responses, unavailable
 from payments_gateway.domain.provider import NotificationKind, RawCallback
+from payments_gateway.handlers.group import TooManyWaitingError
 from payments_gateway.handlers.paid import Paid
 
+log = get_logger(__name__)
 router = APIRouter(tags=["paid"])
 
 _SINGLE_HEADERS = ("content-hmac", "x-content-hmac", "content-type")
@@ -25,7 +29,7 @@ _ANSWER: dict[int | str, dict[str, Any]] = {
             }
         },
     },
-    **problem_responses(403, 404, 413),
+    **problem_responses(403, 404, 413, 503),
 }
 _FORM = {"schema": {"type": "object", "additionalProperties": {"type": "string"}}}
 _BODY = {
@@ -67,4 +71,11 @@ async def _take(request: Request, provider: str, shop: str, kind: NotificationKi
         content_type=request.headers.get("content-type", ""),
     )
     peer = request.client.host if request.client else ""
-    return JSONResponse(dict(await paid.take(provider, shop, kind, callback, peer)))
+    try:
+        return JSONResponse(dict(await paid.take(provider, shop, kind, callback, peer)))
+    except Exception as error:
+        if not is_transient(error) and not isinstance(error, TooManyWaitingError):
+            raise
+        # Not stored, so not answered with success: the provider sends it again (I-07).
+        log.warning("a callback is not stored", provider=provider, shop=shop, kind=kind, error=type(error).__name__)
+        raise unavailable("the callback could not be stored") from error
