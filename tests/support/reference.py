@@ -133,3 +133,27 @@ class Reference:
                 back.bill.going -= back.amount
                 back.bill.gone += back.amount
         back.state = state
+
+    def affords(self, out: Payout) -> bool:
+        """Tell whether the wallet has a payout and its commission."""
+        return self.money[WALLET] >= out.amount + out.commission
+
+    def debit(self, out: Payout) -> None:
+        """Send a payout on its way, or fail it."""
+        out.state = "pending" if self.affords(out) else "failed"
+        if out.state == "pending":
+            self.pay(out)
+            out.attempt += 1
+
+    def pay(self, out: Payout, sign: int = 1) -> None:
+        """Take a payout and its commission off the wallet, or give them back."""
+        self.move(WALLET, OUT, sign * out.amount)
+        self.move(WALLET, FEES, sign * out.commission)
+
+    def complete(self, out: Payout, underway: bool) -> None:
+        """Book what was paid out; what was given back is taken again, with the commission only if all is there."""
+        if not underway and self.affords(out):
+            self.pay(out)
+        elif not underway:
+            self.take(WALLET, OUT, out.amount)
+        self.move(OUT, PROVIDER, out.amount)
