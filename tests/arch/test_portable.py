@@ -31,7 +31,11 @@ def test_queues_are_durable_quorum_queues_with_portable_arguments(queue: dict[st
     # At-least-once dead-lettering falls back silently to at most once without it.
     assert arguments["x-overflow"] == "reject-publish"
     # Without a limit 3.10 requeues to the back and 4 drops after 20.
-    assert ("x-delivery-limit" in arguments) == ("x-dead-letter-strategy" in arguments)
+    if queue["vhost"] == topology.CELERY_HOST:
+        # A task that is dropped in the end loses nothing: its row and the janitor remain.
+        assert "x-delivery-limit" in arguments
+    else:
+        assert ("x-delivery-limit" in arguments) == ("x-dead-letter-strategy" in arguments)
 
 
 def test_policies_are_not_used() -> None:

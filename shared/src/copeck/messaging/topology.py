@@ -221,7 +221,7 @@ def definitions(
 
 def celery_queue_arguments() -> dict[str, Any]:
     """Return the arguments of a Celery queue; the worker declares the very same."""
-    return {"x-queue-type": "quorum", "x-delivery-limit": CELERY_DELIVERY_LIMIT}
+    return {"x-queue-type": "quorum", "x-overflow": "reject-publish", "x-delivery-limit": CELERY_DELIVERY_LIMIT}
 
 
 def _permission(user: str, host: str, rights: Rights) -> dict[str, str]:
