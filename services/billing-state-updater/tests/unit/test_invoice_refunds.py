@@ -380,3 +380,20 @@ def test_late_money_refunds(state: State) -> None:
     invoice = state.invoice(bill)
     assert (invoice.status, invoice.refunded_minor, invoice.refunding_minor) == ("paid", 0, 0)
     state.check()
+
+
+def test_late_money_that_a_person_returns_in_the_providers_cabinet(state: State) -> None:
+    """I-09: the refund failed with us; made by hand at the provider, it takes the money out of suspense, once."""
+    bill = paid(state)
+    state.send(report(bill, "succeeded", transaction="p2"))
+    (back,) = state.invoice(bill).refunds
+    state.send(refund_report(bill, back, "failed"))
+    by_hand = refund_report(bill, None, "succeeded", transaction="r9", payment_transaction="p2")
+    assert said(state.send(by_hand.model_copy(update={"amount_minor": 1}))) != "applied"
+    expected = [("suspense:late", TRANSIT, 19_900, "refund"), (TRANSIT, SHOP, 19_900, "refund_settlement")]
+    assert told(state.send(by_hand)) == (["refund_noted"], expected)
+    assert said(state.send(by_hand)) == "duplicate"
+    assert state.balance("suspense:late") == 0
+    assert state.invoice(bill).refunds[back].status == "succeeded"
+    assert state.invoice(bill).status == "paid"
+    state.check()

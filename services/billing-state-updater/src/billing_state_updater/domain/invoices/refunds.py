@@ -199,6 +199,24 @@ def _find(invoice: Invoice, command: commands.RefundReport) -> Refund | None:
             and refund.amount_minor == command.amount_minor
         ):
             return refund
+    return _late_one_that_failed(invoice, command)
+
+
+def _late_one_that_failed(invoice: Invoice, command: commands.RefundReport) -> Refund | None:
+    """Return the refund of late money that failed with us, and that a person then made in the provider's cabinet.
+
+    Without it the money would stay on `suspense:late` although it is gone (I-09).
+    """
+    if command.refund_id is not None or not command.transaction or command.status != "succeeded":
+        return None
+    for refund in invoice.refunds.values():
+        if (
+            (refund.origin, refund.status) == ("late_payment", "failed")
+            and (refund.provider, refund.shop) == (command.provider, command.shop)
+            and refund.transaction == command.payment_transaction
+            and (refund.amount_minor, refund.currency) == (command.amount_minor, command.currency)
+        ):
+            return refund
     return None
 
 
