@@ -34,6 +34,7 @@ class Function:
     words: set[str] = field(default_factory=set)
     lines: set[tuple[str, ...]] = field(default_factory=set)
     uses: set[str] = field(default_factory=set)
+    attributes: set[str] = field(default_factory=set)
     covers: set[str] = field(default_factory=set)
 
 
@@ -44,6 +45,7 @@ class Module:
     path: str
     constants: dict[str, str] = field(default_factory=dict)
     functions: dict[str, Function] = field(default_factory=dict)
+    classes: dict[str, dict[str, Function]] = field(default_factory=dict)
     imported: dict[str, tuple[str, str]] = field(default_factory=dict)
 
 
@@ -139,7 +141,10 @@ def _functions(module: Module, tree: ast.Module, known: dict[str, Module]) -> No
             if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
                 function = Function(module, node, covers=inherited | _marked(node.decorator_list))
                 _read(function, dict(scope))
-                module.functions[node.name] = function
+                if isinstance(holder, ast.ClassDef):
+                    module.classes.setdefault(holder.name, {})[node.name] = function
+                if isinstance(holder, ast.Module) or node.name.startswith("test_"):
+                    module.functions[node.name] = function
 
 
 def _module_marks(tree: ast.Module) -> list[ast.expr]:
@@ -169,6 +174,8 @@ def _read(function: Function, scope: dict[str, str]) -> None:
     for node in ast.walk(function.node):
         if isinstance(node, ast.Name):
             function.uses.add(node.id)
+        elif isinstance(node, ast.Attribute):
+            function.attributes.add(node.attr)
         elif isinstance(node, ast.Constant) and isinstance(node.value, str):
             function.words.add(node.value)
         if isinstance(node, ast.Call):
@@ -213,6 +220,7 @@ class Claim:
     words: frozenset[str]
     lines: frozenset[tuple[str, ...]]
     covers: frozenset[str]
+    uses: frozenset[str]
 
 
 @cache
@@ -224,7 +232,7 @@ def claims() -> tuple[Claim, ...]:
             continue
         for name, function in module.functions.items():
             if name.startswith("test_"):
-                reached = list(_reach(function, _DEPTH_MAX, set()))
+                reached = _reach(function)
                 found.append(
                     Claim(
                         f"{module.path}::{name}",
@@ -232,33 +240,44 @@ def claims() -> tuple[Claim, ...]:
                         frozenset().union(*(one.words for one in reached)),
                         frozenset().union(*(one.lines for one in reached)),
                         frozenset(function.covers),
+                        frozenset().union(*(one.uses for one in reached)),
                     )
                 )
     return tuple(found)
 
 
-def _reach(function: Function, depth: int, seen: set[int]) -> Iterator[Function]:
-    """Walk from a test to the helpers and fixtures that it uses."""
-    if id(function) in seen or depth == 0:
-        return
-    seen.add(id(function))
-    yield function
-    for name in function.uses:
-        for helper in _named(function.module, name):
-            yield from _reach(helper, depth - 1, seen)
+def _reach(test: Function) -> list[Function]:
+    """Walk from a test to helpers and fixtures that it uses, and to those methods of their classes that are called."""
+    reached = [test]
+    classes: list[dict[str, Function]] = []
+    for _ in range(_DEPTH_MAX):
+        names = {(function.module.path, name): function.module for function in reached for name in function.uses}
+        attributes = {attribute for function in reached for attribute in function.attributes}
+        found: list[Function] = []
+        for (_path, name), module in names.items():
+            home, original = _home(module, name)
+            if original in home.classes and home.classes[original] not in classes:
+                classes.append(home.classes[original])
+            if helper := home.functions.get(original):
+                found += [] if original.startswith("test_") else [helper]
+        found += [
+            method for methods in classes for name, method in methods.items() if name in attributes | {"__init__"}
+        ]
+        new = [function for function in found if not any(function is known for known in reached)]
+        if not new:
+            break
+        reached += new
+    return reached
 
 
-def _named(module: Module, name: str) -> Iterator[Function]:
+def _home(module: Module, name: str) -> tuple[Module, str]:
+    """Return where a name is defined: here, where it was imported from, or as a fixture of a conftest.py above."""
     if name in module.imported:
         source, original = module.imported[name]
-        if helper := modules()[source].functions.get(original):
-            yield helper
-    elif name in module.functions and not name.startswith("test_"):
-        yield module.functions[name]
-    else:
-        # A fixture of a conftest.py beside or above.
+        return modules()[source], original
+    if name not in module.functions and name not in module.classes:
         for folder in Path(module.path).parents:
             conftest = modules().get(str(folder / "conftest").replace("/", "."))
             if conftest and name in conftest.functions:
-                yield conftest.functions[name]
-                return
+                return conftest, name
+    return module, name

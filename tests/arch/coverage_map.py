@@ -7,6 +7,7 @@ import argparse
 import json
 import re
 import sys
+from collections.abc import Iterator
 
 from tests.arch.claims import Claim, claims
 from tests.arch.public_things import Thing, things
@@ -15,6 +16,13 @@ from tests.support.openapi_recipes import RECIPES
 _WALK = "tests/contract/test_openapi_conformance.py::test_every_operation_is_answered_2xx_for_somebody"
 _PAID = "/payments/api/v1/paid/cloudpayments/{shop}/{kind}"
 _SHOWN = 2
+
+
+_PREFIXES = {
+    "auth": "/auth/api/v1",
+    "subscriptions": "/subscriptions/api/v1",
+    "payments-gateway": "/payments/api/v1",
+}
 
 
 def matches(template: str, path: str) -> bool:
@@ -36,14 +44,29 @@ def exercises(claim: Claim, thing: Thing) -> bool:
     match thing.kind:
         case "endpoint":
             method, template = words
-            return any(called == method and matches(template, path) for called, path in claim.calls)
+            own = [template, *(_below(claim, template))]
+            return any(called == method and any(matches(one, path) for one in own) for called, path in claim.calls)
         case "notification":
             return _notifies(claim, words[1])
         case "command":
-            return any(_runs(line, words) for line in claim.lines)
+            return any(_runs(line, words) for line in claim.lines) or _invokes(claim, words)
         case "target":
             return any(line[:2] == ("make", words[1]) or _has(line, ("make", words[1])) for line in claim.lines)
     return False
+
+
+def _below(claim: Claim, template: str) -> Iterator[str]:
+    """Return the template without its prefix, for tests of the service itself: their helpers put it before the path."""
+    for folder, prefix in _PREFIXES.items():
+        if claim.test.startswith(f"services/{folder}/") and template.startswith(f"{prefix}/"):
+            yield template.removeprefix(prefix)
+
+
+def _invokes(claim: Claim, words: list[str]) -> bool:
+    """Tell whether a test of the package itself gives the command to its command line."""
+    own = claim.test.startswith("services/") and f"/{words[0].replace('_', '-')}/" in f"/{claim.test}"
+    started = words[0] in claim.words or "CliRunner" in claim.uses
+    return own and started and set(words[1:]) <= claim.words
 
 
 def _notifies(claim: Claim, kind: str) -> bool:

@@ -10,6 +10,7 @@ from tests.chaos.run import describe, run
 COUNT = int(os.environ.get("COPECK_CHAOS_COUNT", "120"))
 
 
+@pytest.mark.covers("make chaos")
 @pytest.mark.chaos
 @pytest.mark.timeout(420)
 def test_money_survives_chaos() -> None:

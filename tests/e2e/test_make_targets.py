@@ -65,6 +65,7 @@ def test_the_shell_reads_as_the_operator_and_writes_nothing() -> None:
     assert "permission denied" in written.stderr
 
 
+@pytest.mark.covers("make worker", "make beat")
 @pytest.mark.parametrize(("target", "service"), [("worker", "gateway-worker"), ("beat", "reminder-beat")])
 def test_one_more_process_runs_beside_the_stack_and_stops(target: str, service: str) -> None:
     process = subprocess.Popen(

@@ -143,6 +143,7 @@ def test_the_locks_are_clean() -> None:
     assert check.locks() == (True, "")
 
 
+@pytest.mark.covers("make test")
 def test_one_summary_of_all_suites(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     report = tmp_path / "junit.xml"
     report.write_text('<testsuites><testsuite tests="7" failures="1" errors="1" skipped="2"/></testsuites>')

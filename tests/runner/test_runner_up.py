@@ -57,6 +57,7 @@ def living(state: dict[str, Any]) -> list[str]:
     ]
 
 
+@pytest.mark.covers("make up", "make down")
 def test_up_a_second_run_a_crash_and_down(scratch: Path) -> None:
     up = devstack("up", "--detach", "--instance", INSTANCE, *WITHOUT)
     assert up.returncode == 0, up.stderr

@@ -131,6 +131,9 @@ async def test_price_seen_by_the_customer_is_the_one_that_is_bought(
     assert (answer.status_code, answer.json()["type"]) == (409, "urn:copeck:problem:price-changed")
 
 
+@pytest.mark.covers(
+    "POST /subscriptions/actions/{subscription_id}/pause", "POST /subscriptions/actions/{subscription_id}/resume"
+)
 async def test_cabinet_without_scripts(http: httpx2.AsyncClient, world: World, token_mint: TokenMint) -> None:
     """Subscribe, see it wait, pay on, cancel: by forms alone, in both languages."""
     price = await world.plan()
