@@ -7,6 +7,7 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import httpx2
+import psycopg
 import pytest
 
 from copeck.contracts import events
@@ -14,7 +15,7 @@ from copeck.kernel.clock import ManualClock
 from copeck.kernel.ids import id_at, new_id
 from payments_gateway.domain.invoices import ATTEMPTS_MAX
 
-from .conftest import PREFIX, payment
+from .conftest import PAYER, PREFIX, payment
 
 pytestmark = pytest.mark.integration
 
@@ -185,3 +186,36 @@ async def test_health_and_documents(client: httpx2.AsyncClient) -> None:
     assert {f"{PREFIX}/pay/{{invoice_id}}", f"{PREFIX}/paid/cloudpayments/{{shop}}/{{kind}}"} <= set(paths)
     assert (await client.get(f"{PREFIX}/docs")).status_code == 200
     assert (await client.get(f"{PREFIX}/redoc")).status_code == 200
+
+
+@pytest.fixture
+async def stored(database_urls: dict[str, str]) -> Callable[[], Awaitable[UUID]]:
+    """Put an invoice into the State Storage without an event, as when the bus is down."""
+
+    async def store() -> UUID:
+        invoice_id = new_id()
+        values = {
+            "id": invoice_id, "version": 1, "status": "issued", "updated_at": "now", "issued_at": "now",
+            "account": PAYER, "kind": "subscription", "product": "cinema", "payer": PAYER, "currency": "RUB",
+            "beneficiary": "revenue:cinema", "amount_minor": 19900, "late_policy": "refund", "capture": "automatic",
+            "expires_at": "tomorrow", "references": '{"title_en": "Cinema"}',
+        }  # fmt: skip
+        names = ", ".join(f'"{name}"' for name in values)
+        places = ", ".join("%s" for _ in values)
+        async with await psycopg.AsyncConnection.connect(database_urls["admin"]) as connection:
+            await connection.execute(f"INSERT INTO state.invoices ({names}) VALUES ({places})", list(values.values()))
+        return invoice_id
+
+    return store
+
+
+async def test_an_invoice_can_be_paid_while_the_bus_is_down(
+    client: httpx2.AsyncClient, stored: Callable[[], Awaitable[UUID]], notify: Notify
+) -> None:
+    invoice_id = await stored()
+    page = await client.get(f"/pay/{invoice_id}?lang=en")
+    assert (page.status_code, "Cinema" in page.text) == (200, True)
+    assert (await client.post(f"{PREFIX}/pay/{invoice_id}", headers=key())).status_code == 201
+    other = await stored()
+    assert (await notify("check", payment(other))).json() == {"code": 0}
+    assert (await notify("pay", payment(other))).json() == {"code": 0}

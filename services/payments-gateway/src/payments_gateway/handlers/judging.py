@@ -25,6 +25,7 @@ from payments_gateway.handlers.reports import asked_at, note
 from payments_gateway.handlers.words import masked_method
 from payments_gateway.store import attempts as attempt_store
 from payments_gateway.store import hearing as hearing_store
+from payments_gateway.store import invoices as invoice_store
 from payments_gateway.store.hearing import Changes
 
 log = get_logger(__name__)
@@ -59,7 +60,7 @@ class Judged:
 async def judge(context: Context, tx: AsyncConnection, batch: list[Arrived], now: datetime) -> list[Judged]:
     """Judge a batch in the caller's transaction; attempts, facts and reports are written, callbacks are not."""
     invoice_ids = [await _invoice_of(tx, arrived) for arrived in batch]
-    known = await hearing_store.load(tx, [item for item in invoice_ids if item is not None])
+    known = await _known(tx, {item for item in invoice_ids if item is not None}, now)
     changes, reports, judged = Changes(), list[Envelope](), list[Judged]()
     for arrived, invoice_id in zip(batch, invoice_ids, strict=True):
         about = known.get(invoice_id) if invoice_id else None
@@ -75,6 +76,15 @@ async def judge(context: Context, tx: AsyncConnection, batch: list[Arrived], now
         judged.append(result)
     await _write(context, tx, changes, reports, now)
     return judged
+
+
+async def _known(tx: AsyncConnection, invoice_ids: set[UUID], now: datetime) -> dict[UUID, Known]:
+    """Load invoices; those whose events are late are taken over from the State Storage first."""
+    known = await hearing_store.load(tx, invoice_ids)
+    missing = invoice_ids - set(known)
+    if missing and await invoice_store.adopt(tx, missing, now):
+        known |= await hearing_store.load(tx, missing)
+    return known
 
 
 async def _write(

@@ -81,9 +81,12 @@ async def see_soon(context: Context, invoice_id: UUID) -> Seen:
         try:
             return await see(context, invoice_id)
         except NotFoundError:
-            return None
+            # Late is only the bus: the State Storage may have it.
+            async with context.database.transaction() as tx:
+                adopted = await invoice_store.adopt(tx, [invoice_id], context.clock.now())
+            return await see(context, invoice_id) if adopted else None
 
-    seen = await wait_until(known, _ISSUE_WAIT_S) if _is_fresh(context, invoice_id) else None
+    seen = await wait_until(known, _ISSUE_WAIT_S if _is_fresh(context, invoice_id) else 0)
     return seen or await see(context, invoice_id)
 
 

@@ -6,7 +6,8 @@ from typing import Any
 from uuid import UUID
 
 import sqlalchemy as sa
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.dialects.postgresql import ARRAY, insert
+from sqlalchemy.dialects.postgresql import UUID as PG_UUID
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from copeck.contracts.events import InvoiceEvent
@@ -59,6 +60,27 @@ _PROJECT = _INSERT.on_conflict_do_update(
     set_={column.name: _INSERT.excluded[column.name] for column in invoices.columns if not column.primary_key},
     where=invoices.c.version < _INSERT.excluded.version,
 )
+
+
+# The State Storage's own view: read only when the bus is late, so that nobody has to wait for it.
+_ADOPT = sa.text("""
+INSERT INTO gateway.invoices (invoice_id, version, status, kind, product, account, payer, amount_minor, currency,
+    description, capture, expires_at, failure_code, failure_reason, correlation_id, updated_at, titles)
+SELECT id, version, status, kind, product, account, payer, amount_minor, currency,
+    description, capture, expires_at, failure_code, failure_reason, NULL, :now,
+    jsonb_strip_nulls(jsonb_build_object('ru', "references" ->> 'title_ru', 'en', "references" ->> 'title_en'))
+FROM state_api.invoices_v1 WHERE id = ANY(:ids)
+ORDER BY id
+ON CONFLICT (invoice_id) DO NOTHING
+RETURNING invoice_id
+""").bindparams(
+    sa.bindparam("ids", type_=ARRAY(PG_UUID(as_uuid=True))), sa.bindparam("now", type_=sa.DateTime(timezone=True))
+)
+
+
+async def adopt(tx: AsyncConnection, invoice_ids: Iterable[UUID], now: datetime) -> bool:
+    """Take over invoices whose events have not arrived yet from the State Storage; tell whether there were any."""
+    return bool((await tx.execute(_ADOPT, {"ids": list(invoice_ids), "now": now})).all())
 
 
 async def get(tx: AsyncConnection, invoice_id: UUID) -> Invoice | None:
