@@ -58,6 +58,7 @@ def run_against_compose(compose: "Compose") -> None:
     sale = sell(site, say)
     check(json.loads(operator_output(compose, "invoice", "show", sale.invoice_id, "--json")))
     print(f"\n{operator_output(compose, 'invoice', 'show', sale.invoice_id)}", flush=True)
+    print(operator_output(compose, "ledger", "verify"), flush=True)
     with client(site.admin_url) as admin:
         for path, status in (("/admin/api/v1/plans", 401), ("/subscriptions/api/v1/plans", 404)):
             answer = admin.get(path)
