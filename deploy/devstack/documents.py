@@ -14,6 +14,7 @@ from deploy.devstack.scratch import ROOT
 GENERATORS: tuple[str, ...] = (
     "deploy.nginx.render:documents",
     "deploy.documents.message_paths:documents",
+    "deploy.documents.problems:documents",
     "deploy.documents.schemas:documents",
     "deploy.documents.states:documents",
 )

@@ -1,1 +1,1 @@
-"""The generators of what is generated under `arch/`: message paths, state diagrams, schemas, AsyncAPI."""
+"""The generators of what is generated under `arch/`: message paths, problems, state diagrams, schemas, AsyncAPI."""

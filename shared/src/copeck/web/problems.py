@@ -165,7 +165,8 @@ async def _on_domain_error(request: Request, error: DomainError) -> Response:
     return _respond(request, Problem(error.status, error.type, error.title, error.detail, error.field))
 
 
-_HTTP_TYPES = {
+# What the framework itself refuses, by status.
+HTTP_TYPES: dict[int, tuple[str, str]] = {
     400: ("malformed", "The request could not be read"),
     401: ("unauthorized", "Who you are is not known"),
     403: ("forbidden", "This is not allowed"),
@@ -177,7 +178,7 @@ _HTTP_TYPES = {
 
 
 async def _on_http_exception(request: Request, error: HTTPException) -> Response:
-    kind, title = _HTTP_TYPES.get(error.status_code, ("http-error", HTTPStatus(error.status_code).phrase))
+    kind, title = HTTP_TYPES.get(error.status_code, ("http-error", HTTPStatus(error.status_code).phrase))
     problem = Problem(error.status_code, kind, title, str(error.detail or title), headers=error.headers or {})
     return _respond(request, problem)
 
