@@ -179,8 +179,13 @@ class Lane:
 
     async def _transact(self, items: list[Incoming | Quarantined], shards: dict[int, Shard]) -> None:
         if self._connection is None or self._connection.closed:
-            self._connection = await self._connect()
-            await self._recheck(self._connection)
+            connection = await self._connect()
+            try:
+                await self._recheck(connection)
+            except BaseException:
+                await connection.close()
+                raise
+            self._connection = connection
         numbers = {_shard_of(item) for item in items}
         batch = Batch(
             incoming=[item for item in items if isinstance(item, Incoming)],
@@ -209,6 +214,8 @@ class Lane:
         self._outbox.committed(committed.outgoing)
 
     async def _recheck(self, connection: handlers.Connection) -> None:
+        # Read too early, positions would be given twice, and every later command of the shard set aside for it.
+        await shard_store.settle(connection, self.shards)
         places = await shard_store.positions(connection, self.shards)
         for number, (_, written) in places.items():
             self._outbox.recheck(number, written)

@@ -117,7 +117,7 @@ class Outbox:
         began = monotonic()
         try:
             await self._publisher.publish(window)
-        except PublishError as error:
+        except Exception as error:  # noqa: BLE001 - whatever it is, the window was not confirmed, and must go out
             metrics.publish_failures.inc()
             log.warning("events were not confirmed; the sweeper takes over", reason=str(error), events=len(window))
             for shard in {event.shard for event in window}:

@@ -8,6 +8,8 @@ from typing import Any
 import psycopg
 import pytest
 
+from billing_state_updater.consumer import Lane, Shard
+from billing_state_updater.outbox import Outbox
 from copeck.contracts import commands
 from copeck.contracts.registry import shard_of
 from copeck.testkit.waiting import eventually
@@ -188,6 +190,42 @@ async def test_a_restart_of_the_database_and_a_cut_connection_lose_nothing(
         for invoice in invoices:
             await status_becomes(admin, invoice.invoice_id, "issued", timeout_s=30)
     assert await rows(admin, "SELECT count(*) FROM state.transitions") == [(60,)]
+
+
+async def test_positions_wait_for_a_commit_that_is_still_under_way(database_urls: Any) -> None:
+    """I-05: a connection breaks while the server still commits; what that commit wrote is not given out twice."""
+    shard, url = 3, database_urls["state_updater"]
+
+    async def connect() -> psycopg.AsyncConnection[Any]:
+        return await psycopg.AsyncConnection.connect(url, autocommit=True)
+
+    publisher: Any = None
+    outbox = Outbox(publisher)
+    outbox.take(shard, 0, 0)
+    lane = Lane("0", connect, outbox, 10)
+    lane.shards[shard] = Shard(shard, 0)
+    async with await connect() as broken, await connect() as fresh:
+        await broken.execute("BEGIN")
+        await broken.execute("SELECT epoch FROM state.shards WHERE shard = %s FOR SHARE", (shard,))
+        await broken.execute(
+            "INSERT INTO state.outbox (day, shard, seq, message_id, type, subject, cause_id, body, at) "
+            "VALUES (current_date, %s, 1, gen_random_uuid(), 'invoice.paid', 'x', gen_random_uuid(), '{}', now())",
+            (shard,),
+        )
+        recheck = asyncio.create_task(lane._recheck(fresh))
+
+        async def waits() -> bool:
+            waiting = await rows(
+                database_urls["admin"],
+                "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND pid = %s",
+                fresh.info.backend_pid,
+            )
+            return recheck.done() or waiting[0][0] > 0
+
+        await eventually(waits)
+        await broken.execute("COMMIT")
+        await recheck
+    assert outbox.next_seq(shard) == 1
 
 
 async def test_a_graceful_stop_drains(environment: dict[str, str], broker: Any, database_urls: Any) -> None:

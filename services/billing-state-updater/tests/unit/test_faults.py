@@ -1,10 +1,18 @@
 """Which faults mean the same batch again, and which mean that a message is to blame (design, 8)."""
 
+import asyncio
+from datetime import UTC, datetime
+from typing import Any
+
 import psycopg
 import pytest
 from psycopg import errors
 
 from billing_state_updater.consumer import is_transient
+from billing_state_updater.outbox import Outbox
+from billing_state_updater.world import Outgoing
+from copeck.kernel.ids import new_id
+from copeck.testkit.waiting import eventually
 
 SERVER, DATA = True, False
 
@@ -57,3 +65,23 @@ def test_a_defect_is_no_fault_of_the_server() -> None:
 def test_a_unique_key_is_an_error_of_the_data() -> None:
     """But for a new account that another shard made at the same time: the second try finds it there."""
     assert not is_transient(errors.UniqueViolation("duplicate key"))
+
+
+async def test_a_window_that_broke_in_any_way_is_left_to_the_sweeper() -> None:
+    """I-05: not only what the publisher knows how to name; until the sweeper has looked, nothing counts as confirmed."""
+
+    class Broken:
+        async def publish(self, events: Any) -> None:
+            raise RuntimeError("the transport is closed")
+
+    broken: Any = Broken()
+    outbox = Outbox(broken)
+    outbox.take(3, 0, 0)
+    place = outbox._places[3]
+    place.clean = True
+    running = asyncio.create_task(outbox.run())
+    event = Outgoing(3, 1, new_id(), "invoice.paid", "x", new_id(), None, None, b"{}", datetime.now(UTC))
+    outbox.committed([event])
+    await eventually(lambda: not place.clean)
+    assert (place.committed, place.confirmed, outbox.lag) == (1, 0, 1)
+    running.cancel()

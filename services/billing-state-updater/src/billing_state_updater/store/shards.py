@@ -85,6 +85,16 @@ async def leave(connection: Connection, owner: str) -> None:
     await connection.execute("DELETE FROM state.shard_owners WHERE owner = %s", (owner,))
 
 
+async def settle(connection: Connection, shards: Iterable[int]) -> None:
+    """Wait for the end of every batch that holds the fence of these shards.
+
+    A connection may break while the server still commits its batch: what that batch wrote is seen only after this.
+    """
+    await connection.execute(
+        "SELECT shard FROM state.shards WHERE shard = ANY(%s) ORDER BY shard FOR UPDATE", (list(shards),)
+    )
+
+
 async def positions(connection: Connection, shards: Iterable[int]) -> dict[int, tuple[int, int]]:
     """Return each shard's (published, written) positions in the outbox."""
     cursor = await connection.execute(
