@@ -1,5 +1,6 @@
 """The parts of messaging that need no broker: frames, delays, errors, settings of Celery, and how fast modules load."""
 
+import asyncio
 import subprocess
 import sys
 
@@ -19,7 +20,7 @@ from copeck.contracts.envelope import Envelope
 from copeck.kernel.ids import new_id
 from copeck.messaging.backoff import Backoff
 from copeck.messaging.celery import QUEUES, make_celery, worker_command
-from copeck.messaging.connection import safe_url, user_of, with_heartbeat
+from copeck.messaging.connection import loss_instead_of_cancellation, safe_url, user_of, with_heartbeat
 from copeck.messaging.errors import BrokerUnavailableError, Failure, PublishError, is_broker_fault
 from copeck.messaging.frames import encode_publish
 from copeck.messaging.publisher import OutgoingMessage
@@ -84,6 +85,28 @@ def test_a_name_that_is_too_long_is_refused() -> None:
             channel=1, exchange="x" * 300, routing_key="", body=b"", headers={}, message_id="", type_name="",
             content_type="", user_id="", timestamp_s=0, body_bytes_max=4000,
         )  # fmt: skip
+
+
+async def test_a_cancellation_from_inside_the_library_is_a_loss_and_ours_is_not() -> None:
+    async def library() -> None:
+        with loss_instead_of_cancellation():
+            raise asyncio.CancelledError
+
+    with pytest.raises(BrokerUnavailableError):
+        await library()
+
+    async def forever() -> None:
+        with loss_instead_of_cancellation():
+            await asyncio.Event().wait()
+
+    task = asyncio.create_task(forever())
+    await asyncio.sleep(0)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.01):
+            await forever()
 
 
 def test_an_envelope_becomes_a_message() -> None:

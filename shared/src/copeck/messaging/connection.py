@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import os
+from collections.abc import Iterator
 
 import aiormq
 from aiormq.abc import AbstractConnection
@@ -36,6 +37,22 @@ def with_heartbeat(url: str) -> URL:
     return parsed if "heartbeat" in parsed.query else parsed.update_query(heartbeat=str(HEARTBEAT_S))
 
 
+@contextlib.contextmanager
+def loss_instead_of_cancellation() -> Iterator[None]:
+    """Turn a cancellation that comes from inside the library into what it means: the connection was lost.
+
+    aiormq cancels what waits on a connection that breaks. Let through, that would end a consumer or a relay for good,
+    as if somebody had asked it to stop.
+    """
+    try:
+        yield
+    except asyncio.CancelledError as error:
+        task = asyncio.current_task()
+        if task is None or task.cancelling():
+            raise
+        raise BrokerUnavailableError("the connection was lost") from error
+
+
 async def open_connection(url: str, name: str) -> AbstractConnection:
     """Connect within a time limit; BrokerUnavailableError says what hindered it.
 
@@ -45,7 +62,8 @@ async def open_connection(url: str, name: str) -> AbstractConnection:
     properties: FieldTable = {"connection_name": f"{name}:{os.getpid()}"}
     try:
         async with asyncio.timeout(CONNECT_TIMEOUT_S):
-            return await aiormq.connect(target, client_properties=properties)
+            with loss_instead_of_cancellation():
+                return await aiormq.connect(target, client_properties=properties)
     except (TimeoutError, OSError, aiormq.exceptions.AMQPError) as error:
         raise BrokerUnavailableError(f"{safe_url(url)}: {type(error).__name__} {error}".rstrip()) from error
 

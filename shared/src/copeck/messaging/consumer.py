@@ -23,8 +23,14 @@ from copeck.contracts.base import ContractError
 from copeck.contracts.envelope import Envelope
 from copeck.kernel.errors import DomainError
 from copeck.messaging.backoff import Backoff
-from copeck.messaging.connection import CONNECT_TIMEOUT_S, HEARTBEAT_S, safe_url, with_heartbeat
-from copeck.messaging.errors import is_broker_fault
+from copeck.messaging.connection import (
+    CONNECT_TIMEOUT_S,
+    HEARTBEAT_S,
+    loss_instead_of_cancellation,
+    safe_url,
+    with_heartbeat,
+)
+from copeck.messaging.errors import MessagingError, is_broker_fault
 from copeck.observability import metrics
 from copeck.observability.trace import message_scope
 from copeck.storage.errors import is_transient
@@ -95,7 +101,8 @@ class Consumer:
         try:
             while not self._stopping.is_set():
                 try:
-                    await self._consume()
+                    with loss_instead_of_cancellation():
+                        await self._consume()
                     failures = 0
                 except Exception as error:
                     if not is_broker_fault(error) and not isinstance(error, RuntimeError | OSError):
@@ -147,7 +154,8 @@ class Consumer:
                 async with asyncio.timeout(HEARTBEAT_S):
                     await connection.close()
         if session.lost.is_set() and not self._stopping.is_set():
-            raise ConnectionError("the channel was lost")
+            log.warning("queue %s: the channel was lost", self.queue)
+            await self._pause(self._backoff.delay_s(0))
 
     def _set_connected(self, connected: bool) -> None:
         self.connected = connected
@@ -237,9 +245,10 @@ class Consumer:
 
     async def _acknowledge(self, message: AbstractIncomingMessage, envelope: Envelope) -> None:
         try:
-            await message.ack()
+            with loss_instead_of_cancellation():
+                await message.ack()
             metrics.MESSAGES_CONSUMED.labels(self.queue, envelope.type, "done").inc()
-        except (aiormq.exceptions.AMQPError, OSError, RuntimeError) as error:
+        except (aiormq.exceptions.AMQPError, MessagingError, OSError, RuntimeError) as error:
             # The effect is committed; the copy that comes again is recognised by its id.
             log.warning("%s %s was done but not acknowledged: %s", envelope.type, envelope.id, type(error).__name__)
             metrics.MESSAGES_CONSUMED.labels(self.queue, envelope.type, "unacknowledged").inc()
@@ -256,7 +265,10 @@ class Consumer:
             except Exception:
                 # The reason is in the log too; a missing row must not keep a poison message in its neighbours' way.
                 log.exception("the reason of %s is not stored", identifier)
-        with contextlib.suppress(aiormq.exceptions.AMQPError, OSError, RuntimeError):
+        with (
+            contextlib.suppress(aiormq.exceptions.AMQPError, MessagingError, OSError, RuntimeError),
+            loss_instead_of_cancellation(),
+        ):
             await message.reject(requeue=False)
         metrics.MESSAGES_CONSUMED.labels(self.queue, type_name, "dead").inc()
 

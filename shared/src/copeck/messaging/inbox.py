@@ -1,8 +1,11 @@
 """The inbox: a message is applied once, whatever the broker delivers."""
 
+from collections.abc import Sequence
 from datetime import date
+from uuid import UUID
 
 import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql as pg
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -28,6 +31,23 @@ class Inbox:
             .returning(self._table.c.id)
         )
         return (await tx.execute(note)).first() is not None
+
+    async def first_times(self, tx: AsyncConnection, envelopes: Sequence[Envelope]) -> set[UUID]:
+        """Note several messages in one round trip; returns the ids of those that were not applied before.
+
+        They are noted in the order of their ids, so that two processes with the same messages do not block each other.
+        """
+        ids = sorted({envelope.id for envelope in envelopes})
+        days = [id_day(one) for one in ids]
+        noted = sa.func.unnest(sa.literal(days, pg.ARRAY(sa.Date)), sa.literal(ids, pg.ARRAY(pg.UUID(as_uuid=True))))
+        rows = noted.table_valued(sa.column("day", sa.Date), sa.column("id", pg.UUID(as_uuid=True)))
+        note = (
+            insert(self._table)
+            .from_select(["day", "id"], sa.select(rows.c.day, rows.c.id))
+            .on_conflict_do_nothing()
+            .returning(self._table.c.id)
+        )
+        return set((await tx.execute(note)).scalars())
 
     async def forget(self, tx: AsyncConnection, before: date) -> int:
         """Delete the notes of days before one; returns how many."""

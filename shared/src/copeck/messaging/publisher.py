@@ -19,7 +19,7 @@ from aiormq.channel import Channel
 from pamqp import commands as spec
 
 from copeck.contracts.envelope import CONTENT_TYPE, Envelope
-from copeck.messaging.connection import close_connection, open_connection, user_of
+from copeck.messaging.connection import close_connection, loss_instead_of_cancellation, open_connection, user_of
 from copeck.messaging.errors import BrokerUnavailableError, Failure, PublishError
 from copeck.messaging.frames import FRAME_OVERHEAD, encode_publish
 
@@ -190,10 +190,11 @@ class Publisher:
             channel.write_queue.put_nowait(ChannelFrame(payload=b"".join(pieces), should_close=False))
         try:
             async with asyncio.timeout(self._confirm_timeout_s):
-                await window.settled
+                with loss_instead_of_cancellation():
+                    await window.settled
         except TimeoutError as error:
             window.give_up(error)
-        except (aiormq.exceptions.AMQPError, OSError, RuntimeError) as error:
+        except (aiormq.exceptions.AMQPError, BrokerUnavailableError, OSError, RuntimeError) as error:
             window.give_up(error)
         finally:
             for message in part:
@@ -209,7 +210,11 @@ class Publisher:
         connection = await open_connection(self._url, self._name)
         try:
             async with asyncio.timeout(self._confirm_timeout_s):
-                opened = await connection.channel(publisher_confirms=True, on_return_raises=True)
+                with loss_instead_of_cancellation():
+                    opened = await connection.channel(publisher_confirms=True, on_return_raises=True)
+        except BrokerUnavailableError:
+            await close_connection(connection)
+            raise
         except (TimeoutError, OSError, RuntimeError, aiormq.exceptions.AMQPError) as error:
             await close_connection(connection)
             raise BrokerUnavailableError(f"no channel: {type(error).__name__} {error}") from error
