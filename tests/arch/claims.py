@@ -55,7 +55,7 @@ def modules() -> dict[str, Module]:
     sources = {
         source.path.removesuffix(".py").replace("/", "."): source
         for source in repository()
-        if source.name.endswith(".py") and ("tests" in source.parts) and "arch" not in source.parts
+        if source.name.endswith(".py") and "tests" in source.parts
     }
     found = {name: Module(source.path) for name, source in sources.items()}
     for name, source in sources.items():
@@ -232,7 +232,8 @@ def claims() -> tuple[Claim, ...]:
             continue
         for name, function in module.functions.items():
             if name.startswith("test_"):
-                reached = _reach(function)
+                # Tests of the code's rules hold samples of everything: they exercise only what they say.
+                reached = [] if module.path.startswith("tests/arch/") else _reach(function)
                 found.append(
                     Claim(
                         f"{module.path}::{name}",

@@ -116,6 +116,7 @@ def test_compose_demo_says_when_there_is_no_engine(tmp_path: Path) -> None:
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.covers("make demo")
 @pytest.mark.integration
 @pytest.mark.timeout(300)
 def test_demo_sells_one_subscription_and_leaves_nothing(tmp_path: Path) -> None:
