@@ -40,7 +40,7 @@ class Inbox:
         ids = sorted({envelope.id for envelope in envelopes})
         days = [id_day(one) for one in ids]
         noted = sa.func.unnest(sa.literal(days, pg.ARRAY(sa.Date)), sa.literal(ids, pg.ARRAY(pg.UUID(as_uuid=True))))
-        rows = noted.table_valued(sa.column("day", sa.Date), sa.column("id", pg.UUID(as_uuid=True)))
+        rows = noted.table_valued("day", "id").render_derived()
         note = (
             insert(self._table)
             .from_select(["day", "id"], sa.select(rows.c.day, rows.c.id))

@@ -67,12 +67,22 @@ class Work:
     actor: Actor = SERVICE
     cause: Envelope | None = None
 
+    def wrap(self, message: Message) -> Envelope:
+        """Make a message that goes on with the story of the one that led to it."""
+        if self.cause is None:
+            return Envelope.new(message, source=SOURCE, clock=self.context.clock)
+        return Envelope.new(
+            message,
+            source=SOURCE,
+            clock=self.context.clock,
+            cause_id=self.cause.id,
+            traceparent=self.cause.traceparent,
+            correlation_id=self.cause.correlation_id,
+        )
+
     async def send(self, *messages: Message) -> list[Envelope]:
         """Add messages to the outbox of this transaction."""
-        cause_id = self.cause.id if self.cause else None
-        envelopes = [
-            Envelope.new(message, source=SOURCE, clock=self.context.clock, cause_id=cause_id) for message in messages
-        ]
+        envelopes = [self.wrap(message) for message in messages]
         await self.context.outbox.add(self.tx, *envelopes)
         return envelopes
 

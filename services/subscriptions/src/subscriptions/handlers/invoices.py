@@ -26,9 +26,9 @@ RETURNED = frozenset({"refunded", "charged_back"})
 DEAD = frozenset({"canceled", "expired", "voided"})
 DECIDING = PAID | RETURNED | DEAD
 
-_ACTIVATIONS = Counter("copeck_subscriptions_periods_paid_total", "Periods that were paid.", ["product"])
+ACTIVATIONS = Counter("copeck_subscriptions_periods_paid_total", "Periods that were paid.", ["product"])
 _UNWANTED = Counter("copeck_subscriptions_unwanted_payments_total", "Payments sent back by subscriptions.", ["product"])
-_LAG = Histogram(
+LAG = Histogram(
     "copeck_subscriptions_activation_seconds",
     "From the commit of invoice.paid to the commit of the activation.",
     buckets=(0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1, 5, 30),
@@ -75,7 +75,12 @@ async def on_invoice(context: Context, envelope: Envelope, event: InvoiceEvent) 
             await _dead(work, subscription, mine, event)
     context.poke()
     if event.status == "paid":
-        _LAG.observe(max(0.0, (context.clock.now() - envelope.time).total_seconds()))
+        note_lag(context, envelope)
+
+
+def note_lag(context: Context, envelope: Envelope) -> None:
+    """Measure how long after the payment the customer got what it bought."""
+    LAG.observe(max(0.0, (context.clock.now() - envelope.time).total_seconds()))
 
 
 async def _paid(
@@ -109,7 +114,7 @@ async def _paid(
     if applied is None:
         return
     await carry_out(work, subscription, applied, event.invoice_id, paid_version=event.version)
-    _ACTIVATIONS.labels(subscription.product).inc()
+    ACTIVATIONS.labels(subscription.product).inc()
 
 
 async def _returned(work: Work, subscription: Subscription, mine: PeriodInvoice, event: InvoiceEvent) -> None:

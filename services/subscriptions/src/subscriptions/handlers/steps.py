@@ -89,7 +89,8 @@ def state_message(
     )
 
 
-def _message_kind(before: Subscription, event: Event) -> type[SubscriptionEvent] | None:
+def message_kind(before: Subscription, event: Event) -> type[SubscriptionEvent] | None:
+    """Return the event that tells others of a step; None when it is nobody else's business."""
     if event is Event.PERIOD_PAID and before.status is Status.ACTIVE:
         return SubscriptionRenewed
     return _MESSAGES.get(event)
@@ -108,18 +109,8 @@ async def carry_out(
     `paid_version` is the version of the invoice that bought a period: its entitlement is stored with the step.
     """
     after = applied.subscription
-    step = store.Step(
-        subscription_id=after.id,
-        version=after.version,
-        event=applied.event.value,
-        status_before=before.status.value,
-        status=after.status.value,
-        at=work.now,
-        actor=work.actor.name,
-        cause_id=work.cause.id if work.cause else None,
-        data=_step_data(work, invoice_id),
-    )
-    bought = _bought(applied, paid_version)
+    step = step_of(work, before, applied, invoice_id)
+    bought = bought_by(applied, paid_version)
     # A pause moves the periods that were paid before; the one that is bought now begins after them.
     for effect in applied.effects:
         if isinstance(effect, ShiftPeriods):
@@ -129,24 +120,36 @@ async def carry_out(
         is_bought = isinstance(effect, GrantAccess) and bought is not None and effect.invoice_id == bought.invoice_id
         if not is_bought and not isinstance(effect, ShiftPeriods):
             await _follow(work, after, effect)
-    kind = _message_kind(before, applied.event)
+    kind = message_kind(before, applied.event)
     if kind is not None:
         await work.send(state_message(kind, after, invoice_id))
     return after
 
 
-def _bought(applied: Applied, paid_version: int | None) -> store.Bought | None:
+def step_of(work: Work, before: Subscription, applied: Applied, invoice_id: UUID | None) -> store.Step:
+    """Return a step as the history keeps it."""
+    data = {"invoice_id": str(invoice_id)} if invoice_id else {}
+    return store.Step(
+        subscription_id=before.id,
+        version=applied.subscription.version,
+        event=applied.event.value,
+        status_before=before.status.value,
+        status=applied.subscription.status.value,
+        at=work.now,
+        actor=work.actor.name,
+        cause_id=work.cause.id if work.cause else None,
+        data=data | {"cause": work.cause.type} if work.cause else data,
+    )
+
+
+def bought_by(applied: Applied, paid_version: int | None) -> store.Bought | None:
+    """Return the period that a step bought, if it did."""
     if paid_version is None:
         return None
     for effect in applied.effects:
         if isinstance(effect, GrantAccess) and effect.invoice_id is not None:
             return store.Bought(effect.invoice_id, paid_version, effect.starts_at, effect.ends_at)
     return None
-
-
-def _step_data(work: Work, invoice_id: UUID | None) -> dict[str, str]:
-    data = {"invoice_id": str(invoice_id)} if invoice_id else {}
-    return data | {"cause": work.cause.type} if work.cause else data
 
 
 async def _follow(work: Work, subscription: Subscription, effect: Effect) -> None:

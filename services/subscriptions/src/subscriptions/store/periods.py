@@ -67,6 +67,27 @@ async def same_period(tx: AsyncConnection, subscription_id: UUID, invoice_id: UU
     return [_period_invoice(row) for row in rows]
 
 
+_OF_PERIODS = (
+    sa.select(period_invoices, prices.c.period_unit, prices.c.period_count)
+    .join(prices, prices.c.id == period_invoices.c.price_id)
+    .where(
+        sa.tuple_(period_invoices.c.subscription_id, period_invoices.c.period_number).in_(
+            sa.select(period_invoices.c.subscription_id, period_invoices.c.period_number).where(
+                period_invoices.c.invoice_id == sa.func.any(sa.bindparam("invoice_ids", type_=pg.ARRAY(pg.UUID())))
+            )
+        )
+    )
+)
+
+
+async def same_periods(tx: AsyncConnection, invoice_ids: list[UUID]) -> dict[tuple[UUID, int], list[PeriodInvoice]]:
+    """Return every invoice of the periods that these invoices are for, by subscription and period."""
+    found: dict[tuple[UUID, int], list[PeriodInvoice]] = {}
+    for row in await tx.execute(_OF_PERIODS, {"invoice_ids": invoice_ids}):
+        found.setdefault((row.subscription_id, row.period_number), []).append(_period_invoice(row))
+    return found
+
+
 async def insert_invoice(
     tx: AsyncConnection,
     subscription: Subscription,

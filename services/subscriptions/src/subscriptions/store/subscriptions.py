@@ -105,6 +105,21 @@ async def lock_by_invoice(tx: AsyncConnection, invoice_id: UUID) -> Subscription
     return _subscription(row) if row else None
 
 
+_BY_INVOICES = (
+    sa.select(subscriptions, period_invoices.c.invoice_id.label("for_invoice"))
+    .join(period_invoices, period_invoices.c.subscription_id == subscriptions.c.id)
+    .where(period_invoices.c.invoice_id == sa.func.any(sa.bindparam("invoice_ids", type_=pg.ARRAY(pg.UUID()))))
+    .order_by(subscriptions.c.id)
+    .with_for_update(key_share=True, of=subscriptions)
+)
+
+
+async def lock_by_invoices(tx: AsyncConnection, invoice_ids: list[UUID]) -> dict[UUID, Subscription]:
+    """Lock the subscriptions that several invoices belong to, in the order of their ids."""
+    rows = await tx.execute(_BY_INVOICES, {"invoice_ids": invoice_ids})
+    return {row.for_invoice: _subscription(row) for row in rows}
+
+
 _CHANGED = {name: sa.bindparam(f"new_{name}", type_=subscriptions.c[name].type) for name in _FIELDS if name != "id"}
 _STEP = {column.name: sa.bindparam(f"step_{column.name}", type_=column.type) for column in subscription_events.c}
 
@@ -166,15 +181,32 @@ async def save(
     tx: AsyncConnection, before: Subscription, after: Subscription, step: Step, bought: Bought | None = None
 ) -> None:
     """Store a step of a subscription that this transaction has locked, and the period that it bought, if it did."""
-    parameters: dict[str, Any] = {f"new_{name}": getattr(after, name) for name in _FIELDS if name != "id"}
-    parameters |= {f"step_{name}": getattr(step, name) for name in Step.__slots__}
     if bought is not None:
-        parameters |= {f"bought_{name}": getattr(bought, name) for name in Bought.__slots__}
-        await tx.execute(_SAVE_BOUGHT, parameters | {"bought_id": new_id(), "due_at": after.due_at})
-    elif after.due_at is not None and after.due_at != before.due_at:
+        await save_bought(tx, [(after, step, bought)])
+        return
+    parameters = _parameters(after, step)
+    if after.due_at is not None and after.due_at != before.due_at:
         await tx.execute(_SAVE_DUE, parameters | {"due_at": after.due_at})
     else:
         await tx.execute(_SAVE, parameters)
+
+
+def _parameters(after: Subscription, step: Step) -> dict[str, Any]:
+    parameters: dict[str, Any] = {f"new_{name}": getattr(after, name) for name in _FIELDS if name != "id"}
+    return parameters | {f"step_{name}": getattr(step, name) for name in Step.__slots__}
+
+
+async def save_bought(tx: AsyncConnection, saved: list[tuple[Subscription, Step, Bought]]) -> None:
+    """Store steps that bought periods, each of another subscription; however many, they go out in one pipeline."""
+    await tx.execute(
+        _SAVE_BOUGHT,
+        [
+            _parameters(after, step)
+            | {f"bought_{name}": getattr(bought, name) for name in Bought.__slots__}
+            | {"bought_id": new_id(), "due_at": after.due_at}
+            for after, step, bought in saved
+        ],
+    )
 
 
 async def add_step(tx: AsyncConnection, step: Step) -> None:
