@@ -68,10 +68,10 @@ def test_a_unique_key_is_an_error_of_the_data() -> None:
 
 
 async def test_a_window_that_broke_in_any_way_is_left_to_the_sweeper() -> None:
-    """I-05: not only what the publisher knows how to name; until the sweeper has looked, nothing counts as confirmed."""
+    """I-05: until the sweeper has looked, nothing of it counts as confirmed."""
 
     class Broken:
-        async def publish(self, events: Any) -> None:
+        async def publish(self, _events: Any) -> None:
             raise RuntimeError("the transport is closed")
 
     broken: Any = Broken()
