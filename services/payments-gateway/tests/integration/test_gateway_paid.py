@@ -90,6 +90,17 @@ async def test_i07_a_forged_callback_changes_nothing_and_is_kept(
     assert len(await rows("forged_callbacks")) == 4
 
 
+async def test_i14_a_forged_callback_is_kept_without_the_token_of_a_card(
+    told: Told, notify: Notify, rows: Rows
+) -> None:
+    """While a shop's secret is being changed, real notifications look forged."""
+    fields = payment(await told(), Token="tk_of_a_card")
+    assert (await notify("pay", fields, secret="the next secret")).status_code == 403
+    (kept,) = await rows("forged_callbacks")
+    assert b"tk_of_a_card" not in kept["body"]
+    assert b"Token=[sealed]" in kept["body"]
+
+
 async def test_i07_forged_callbacks_are_kept_up_to_a_limit(told: Told, notify: Notify, rows: Rows) -> None:
     invoice_id = await told()
     for _ in range(65):

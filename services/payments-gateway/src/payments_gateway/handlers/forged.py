@@ -6,7 +6,7 @@ from datetime import datetime
 from copeck.kernel.errors import DomainError
 from copeck.kernel.ids import new_id
 from copeck.observability.logs import get_logger
-from payments_gateway.domain.provider import NotificationKind, RawCallback, Shop
+from payments_gateway.domain.provider import NotificationKind, Provider, RawCallback, Shop
 from payments_gateway.handlers.context import Context
 from payments_gateway.store import callbacks as callback_store
 
@@ -35,9 +35,19 @@ class Quarantine:
     skipped: int = 0
 
     async def keep(
-        self, context: Context, shop: Shop, kind: NotificationKind, callback: RawCallback, peer: str, now: datetime
+        self,
+        context: Context,
+        provider: Provider,
+        shop: Shop,
+        kind: NotificationKind,
+        callback: RawCallback,
+        peer: str,
+        now: datetime,
     ) -> None:
-        """Store a forged callback if the minute's limit allows."""
+        """Store a forged callback if the minute's limit allows.
+
+        Tokens of cards are left out for good: while a secret is being changed, a real one looks forged (I-14).
+        """
         minute = int(now.timestamp()) // 60
         if minute != self.window:
             self.window, self.kept = minute, 0
@@ -58,6 +68,6 @@ class Quarantine:
                 method=callback.method,
                 peer=peer[:64],
                 headers={name: callback.headers[name][:300] for name in _HEADER_NAMES if name in callback.headers},
-                body=callback.body[:BODY_BYTES_KEPT],
+                body=provider.seal(shop, callback.body)[0][:BODY_BYTES_KEPT],
                 skipped=skipped,
             )

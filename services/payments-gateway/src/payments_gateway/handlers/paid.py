@@ -64,7 +64,7 @@ class Paid:
             raise NotFoundError("there is no such shop")
         now = context.clock.now()
         if not provider.verify(shop, callback):
-            await self.quarantine.keep(context, shop, kind, callback, peer, now)
+            await self.quarantine.keep(context, provider, shop, kind, callback, peer, now)
             metrics.CALLBACKS.labels(shop.provider, shop.shop, kind.value, "forged").inc()
             raise ForgedCallbackError
         with metrics.CALLBACK_SECONDS.labels(kind.value).time():
