@@ -228,6 +228,18 @@ async def test_a_hold_is_captured(world: World) -> None:
     assert await world.statuses("payment") == ["pending", "authorized", "succeeded"]
 
 
+async def test_a_capture_that_was_refused_can_be_asked_for_again(world: World) -> None:
+    invoice_id, transaction = await world.paid(hold=True)
+    refused = await world.hold(events.InvoiceCaptureRequested, invoice_id, transaction)
+    async with world.context.database.transaction() as tx:
+        await tx.execute(sa.update(tables.operations).where(tables.operations.c.id == refused).values(status="failed"))
+    again = await world.hold(events.InvoiceCaptureRequested, invoice_id, transaction)
+    assert again != refused
+    assert (await world.until(again, "succeeded"))[-1] == "succeeded"
+    assert len({row["idempotency_key"] for row in await world.table("operations")}) == 2
+    assert (await world.statuses("payment"))[-1] == "succeeded"
+
+
 async def test_a_hold_is_voided_also_when_the_answer_is_lost(world: World) -> None:
     invoice_id, transaction = await world.paid(hold=True)
     await world.emulator.arm("error_after_success", "void")

@@ -126,7 +126,7 @@ async def _on_payment(
         shop=data.shop,
         transaction_id=transaction,
         amount=Money(data.amount_minor, data.currency),
-        idempotency_key=f"{kind.value}:{data.payment_id or transaction}",
+        idempotency_key=await _key(tx, envelope, f"{kind.value}:{data.payment_id or transaction}"),
         status=OperationStatus.READY,
         next_at=now,
         created_at=now,
@@ -134,6 +134,16 @@ async def _on_payment(
         correlation_id=envelope.correlation_id,
     )
     return operation.id if await operation_store.add(tx, operation, now + JANITOR_AFTER) else None
+
+
+async def _key(tx: AsyncConnection, envelope: Envelope, first: str) -> str:
+    """Return the key of an instruction: one for all its copies, another for one given anew after a refusal.
+
+    A provider answers a known key with what it said before, so that a second try under the first key is none.
+    """
+    known = await operation_store.by_key(tx, first, lock=True)
+    again = known is not None and known.status is OperationStatus.FAILED
+    return f"{first}:{envelope.id}" if again else first
 
 
 def _needed(value: str, field: str) -> str:
