@@ -23,6 +23,7 @@ from copeck.contracts import events
 from copeck.contracts.envelope import Envelope
 from copeck.kernel.clock import ManualClock
 from copeck.kernel.ids import new_id
+from copeck.observability.logs import configure_logging
 from copeck.testkit.waiting import eventually
 from payments_gateway import tables
 from payments_gateway.composition import make_context
@@ -35,6 +36,12 @@ from payments_gateway.settings import GatewaySettings
 SECRET = "test_secret_key"
 PREFIX = "/payments/api/v1"
 PAYER = "customer:0190a5b0-0000-7000-8000-000000000001"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def logs() -> None:
+    """Log as in production: the development format draws every traceback with all its locals, which takes seconds."""
+    configure_logging("gateway-test", "WARNING", "ecs")
 
 
 @pytest.fixture
