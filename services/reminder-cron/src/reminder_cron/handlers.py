@@ -46,11 +46,17 @@ def expire_invoices(context: Context) -> int:
     with context.database.reading() as tx:
         until = store.now(tx) - grace
         after = (store.scanned_to(tx, kind) or _BEGINNING) - kind.overlap
+        is_recheck = store.is_recheck_due(tx, kind)
+    if is_recheck:
+        after = min(after, until - kind.recheck_span)
     for _ in range(_PAGES_MAX):
         claimed, page_end = _expire_page(context, kind, after, until, page_end, limit)
         total += claimed
         if page_end is None:
             break
+    if is_recheck and page_end is None:
+        with context.database.transaction() as tx:
+            store.note_recheck(tx, kind)
     if total:
         log.info("invoices are told to expire", count=total)
         publish(context)

@@ -75,6 +75,17 @@ def scanned_to(tx: sa.Connection, kind: DueKind) -> datetime | None:
     return moment
 
 
+def is_recheck_due(tx: sa.Connection, kind: DueKind) -> bool:
+    """Tell whether it is time to look back far."""
+    last = tx.execute(sa.select(ticks.c.rechecked_at).where(ticks.c.kind == kind.name)).scalar()
+    return last is None or last < now(tx) - kind.recheck_every
+
+
+def note_recheck(tx: sa.Connection, kind: DueKind) -> None:
+    """Note that everything as far back as a recheck looks was looked at."""
+    tx.execute(sa.update(ticks).where(ticks.c.kind == kind.name).values(rechecked_at=now(tx)))
+
+
 def note_tick(tx: sa.Connection, kind: DueKind, up_to: datetime, moment: datetime, claimed: int) -> None:
     """Note that everything up to a moment was looked at; the mark never goes back."""
     statement = insert(ticks).values(kind=kind.name, scanned_to=up_to, last_run_at=moment, last_claimed=claimed)

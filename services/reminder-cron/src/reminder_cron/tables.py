@@ -25,6 +25,7 @@ ticks = sa.Table(
     sa.Column("scanned_to", sa.DateTime(timezone=True), nullable=False),
     sa.Column("last_run_at", sa.DateTime(timezone=True), nullable=False),
     sa.Column("last_claimed", sa.Integer, nullable=False, server_default="0"),
+    sa.Column("rechecked_at", sa.DateTime(timezone=True)),
 )
 
 outbox = outbox_table(metadata)

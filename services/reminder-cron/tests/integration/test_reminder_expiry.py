@@ -46,6 +46,11 @@ class Books:
         self.admin.execute("UPDATE state.invoices SET status = %s WHERE id = %s", [status, invoice_id])
         self.admin.commit()
 
+    def ticks_were(self, ago: timedelta) -> None:
+        """Let time pass since the last ticks, as far as the service knows."""
+        self.admin.execute("UPDATE reminders.ticks SET rechecked_at = rechecked_at - %s", [ago])
+        self.admin.commit()
+
     def claims(self) -> dict[UUID, int]:
         rows = self.admin.execute("SELECT subject, attempts FROM reminders.claims").fetchall()
         self.admin.commit()
@@ -133,6 +138,22 @@ async def test_a_row_committed_late_is_found(books: Books, context: Context) -> 
     late = books.invoice(timedelta(minutes=-3))
     assert await _expire(context) == 1
     assert books.claims() == {late: 1}
+
+
+async def test_what_is_older_than_the_overlap_is_found_by_the_look_far_back(
+    books: Books, context: Context, broker: Broker
+) -> None:
+    """An expiry that was set aside, and an invoice issued long after its own end, do not stay open for ever."""
+    set_aside = books.invoice(timedelta(minutes=-12))
+    assert await _expire(context) == 1
+    books.age_claims(timedelta(minutes=11))
+    issued_late = books.invoice(timedelta(hours=-3))
+    assert await _expire(context) == 0
+    books.ticks_were(timedelta(minutes=11))
+    assert await _expire(context) == 2
+    assert books.claims() == {set_aside: 2, issued_late: 1}
+    assert await _expire(context) == 0
+    assert sorted(await told(broker)) == sorted([set_aside, set_aside, issued_late])
 
 
 async def test_a_long_absence_is_caught_up_with_in_pages(books: Books, context: Context, broker: Broker) -> None:

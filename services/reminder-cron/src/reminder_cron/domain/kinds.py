@@ -34,6 +34,10 @@ class DueKind:
     """When a claim whose row is still due may be taken again; None: once, whatever happens (I-11)."""
     overlap: timedelta
     """How far back each tick looks again: rows that were committed late, with a time already passed, lie there."""
+    recheck_every: timedelta
+    """How often a tick looks back much further: for what is still due although it was claimed, or came very late."""
+    recheck_span: timedelta
+    """How far back that is."""
     message: Callable[[Due], Envelope]
 
 
@@ -48,6 +52,9 @@ INVOICE_EXPIRY = DueKind(
     # refused, because the updater's clock was behind, or set aside, is asked for again until it is closed.
     repeat_after=timedelta(minutes=10),
     overlap=timedelta(minutes=5),
+    # An invoice is issued after its own end when its command waited for longer than it may be paid.
+    recheck_every=timedelta(minutes=10),
+    recheck_span=timedelta(days=7),
     message=_expire,
 )
 
