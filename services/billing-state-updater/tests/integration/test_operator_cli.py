@@ -179,7 +179,7 @@ async def test_ledger_verify_accepts_right_books(copeck: Copeck, sold: list[UUID
     verdict = (await copeck("ledger", "verify", "--json")).json
     assert verdict["ok"] is True
     assert {check["check"]: check["ok"] for check in verdict["checks"]} == dict.fromkeys(
-        ("sums", "balances", "invoices", "in_transit", "owners"), True
+        ("sums", "balances", "invoices", "payouts", "in_transit", "owners"), True
     )
     assert verdict["examined"]["transfers"] == 4
     assert "the books are right" in (await copeck("ledger", "verify")).out

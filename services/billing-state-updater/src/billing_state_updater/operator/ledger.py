@@ -45,6 +45,7 @@ def verify(
             "sums": list(_sums(balances)),
             "balances": list(itertools.islice(_balances(connection), show)),
             "invoices": [_invoice(row) for row in store.wrong_invoices(connection, show)],
+            "payouts": [_payout(row) for row in store.wrong_payouts(connection, show)],
             "in_transit": list(_transit(connection)),
             "owners": [_orphan(row) for row in store.orphans(connection, show)],
         }
@@ -84,6 +85,7 @@ _TITLES = {
     "sums": "per currency, debits and credits are equal",
     "balances": "every kept balance is the fold of its transfers, no wallet was ever below zero",
     "invoices": "every invoice has the transfers that its state asks for, and no others",
+    "payouts": "every payout has the transfers that its state asks for",
     "in_transit": "suspense and in-transit accounts are explained by what is open",
     "owners": "every transfer belongs to an invoice, a payout, a booking or an opening",
 }
@@ -188,6 +190,14 @@ def _invoice(row: dict[str, Any]) -> Finding:
         if row[expected] != row[found]
     ]
     return {"what": f"invoice {row['id']} ({row['status']}): {'; '.join(wrong)}", "invoice_id": row["id"]}
+
+
+def _payout(row: dict[str, Any]) -> Finding:
+    what = (
+        f"payout {row['id']} ({row['status']}): {row['settled']} should have left and {row['booked_settled']} has, "
+        f"{row['in_transit']} should be on its way and {row['booked_in_transit']} is"
+    )
+    return {"what": what, "payout_id": row["id"]}
 
 
 def _transit(connection: Connection) -> Iterator[Finding]:
