@@ -1,7 +1,6 @@
 """What the books must say, in a hundred lines: an independent account of money that tests hold against the real one.
 
-It knows no events, no steps and no transfers: only who has how much, and how far each thing has come. Ranks say
-which news may follow which; `unknown` stands beside the beginning.
+It knows no events, no steps and no transfers: only who has how much, and how far each thing has come.
 """
 
 from collections import Counter
@@ -11,15 +10,6 @@ from uuid import UUID
 
 PROVIDER, LATE, BACK, OUT = "provider:cloudpayments:main", "suspense:late", "refunds:in_transit", "payouts:in_transit"
 FEES, LOSSES, WALLET = "fees:commission", "losses:chargeback", "wallet:anna"
-ATTEMPT_RANK = {"created": 0, "unknown": 0, "pending": 1, "authorized": 2, "failed": 3, "canceled": 3, "succeeded": 4}
-REFUND_RANK = {"requested": 0, "unknown": 0, "pending": 1, "failed": 2, "succeeded": 3}
-
-
-def is_news(rank: dict[str, int], before: str, after: str) -> bool:
-    """Tell whether a report says more than is known."""
-    if after == "unknown":
-        return before != "unknown" and rank[before] <= 2 and before not in ("failed", "succeeded")
-    return rank[after] > rank[before]
 
 
 @dataclass

@@ -17,21 +17,19 @@ from billing_state_updater.domain.outcomes import Applied, Duplicate, Outcome
 from copeck.contracts import commands
 from copeck.contracts.base import Command
 from copeck.kernel.ids import new_id
+from tests.support import stories
 from tests.support.reference import (
-    ATTEMPT_RANK,
     BACK,
     FEES,
     LATE,
     LOSSES,
     OUT,
     PROVIDER,
-    REFUND_RANK,
     WALLET,
     Back,
     Bill,
     Payout,
     Reference,
-    is_news,
 )
 from tests.support.state import (
     CUSTOMER,
@@ -51,18 +49,7 @@ from tests.support.state import (
 REVENUE, MERCHANT = "revenue:cinema", "merchant:m1"
 # Few things, each driven far: what is wrong hides in long lives, not in many.
 BILLS_MAX, PAYOUTS_MAX = 3, 3
-STATUSES = {
-    "open": {"issued", "pending"},
-    "held": {"authorized"},
-    "paid": {"paid", "partially_refunded", "refunded"},
-    "ended": {"canceled", "expired", "voided"},
-    "disputed": {"disputed"},
-    "lost": {"charged_back"},
-}
 # The same retry a second time is a new one, once the first has failed: only its immediate repeat is no news.
-ATTEMPT_NEWS = ["pending", "authorized", "authorized", "succeeded", "succeeded", "failed", "canceled", "unknown"]
-REFUND_NEWS = ["pending", "succeeded", "succeeded", "failed", "unknown"]
-PAYOUT_NEWS = ["processing", "completed", "failed", "unknown"]
 REPEATABLE: type[Command] = commands.PayoutRetry
 
 
@@ -132,7 +119,7 @@ class Money(RuleBasedStateMachine):
     @rule(
         key=bills,
         n=some.sampled_from([0, 0, 1]),
-        news=some.lists(some.sampled_from(ATTEMPT_NEWS), min_size=1, max_size=4),
+        news=stories.told(stories.ATTEMPT_NEWS, stories.ATTEMPT_STORIES),
         other=some.sampled_from([0, 0, 0, 0, 1]),
     )
     def hear_of_attempt(self, key: UUID, n: int, news: list[str], other: int) -> None:
@@ -145,8 +132,8 @@ class Money(RuleBasedStateMachine):
         bill = self.bill[key]
         number = self.attempts_of.setdefault((key, n), new_id())
         before = self.attempt.get(number, "created")
-        news, amount = is_news(ATTEMPT_RANK, before, status), bill.amount + other
-        known = set(self.state.invoice(key).refunds)
+        news, amount = stories.is_news(stories.ATTEMPT_RANK, before, status), bill.amount + other
+        known, spoken = set(self.state.invoice(key).refunds), len(self.state.world.outgoing)
         self.send(report(key, status, number, amount_minor=amount), news)
         if not news:
             return
@@ -160,6 +147,9 @@ class Money(RuleBasedStateMachine):
             bill.state, bill.held = "held", number
         elif status in ("failed", "canceled") and bill.state == "held" and bill.held == number:
             bill.state = "ended"
+        if status == "authorized":
+            wanted = bill.state == "held" and bill.held == number
+            assert ("invoice.void_requested" in self.state.events()[spoken:]) != wanted
 
     @rule(key=bills)
     def pay_from_wallet(self, key: UUID) -> None:
@@ -199,7 +189,7 @@ class Money(RuleBasedStateMachine):
                 self.back[number] = back
 
     @precondition(lambda self: self.back)
-    @rule(data=some.data(), news=some.lists(some.sampled_from(REFUND_NEWS), min_size=1, max_size=3))
+    @rule(data=some.data(), news=stories.told(stories.REFUND_NEWS, stories.REFUND_STORIES))
     def hear_of_refund(self, data: some.DataObject, news: list[str]) -> None:
         number = data.draw(some.sampled_from(sorted(self.back)))
         for status in news:
@@ -207,7 +197,7 @@ class Money(RuleBasedStateMachine):
 
     def hear_back(self, number: UUID, status: str) -> None:
         back = self.back[number]
-        news = is_news(REFUND_RANK, back.state, status)
+        news = stories.is_news(stories.REFUND_RANK, back.state, status)
         beyond = back.state == "failed" and not back.late and back.amount > back.bill.rest
         invoice = next(one for one in self.state.world.invoices.values() if number in one.refunds)
         self.send(refund_report(invoice.id, number, status, back.amount), news and not beyond)
@@ -235,11 +225,7 @@ class Money(RuleBasedStateMachine):
             self.model.open_refund(back)
             self.model.end_refund(back, "succeeded")
 
-    @rule(
-        key=bills,
-        news=some.lists(some.sampled_from(["opened", "opened", "won", "lost"]), min_size=1, max_size=3),
-        more=some.integers(0, 1),
-    )
+    @rule(key=bills, news=stories.told(stories.DISPUTE_NEWS, stories.DISPUTE_STORIES), more=some.integers(0, 1))
     def hear_of_dispute(self, key: UUID, news: list[str], more: int) -> None:
         for outcome in news:
             self.hear_dispute(key, outcome, more)
@@ -309,7 +295,7 @@ class Money(RuleBasedStateMachine):
 
     @rule(
         key=payouts,
-        news=some.lists(some.sampled_from(PAYOUT_NEWS), min_size=1, max_size=3),
+        news=stories.told(stories.PAYOUT_NEWS, stories.PAYOUT_STORIES),
         late=some.sampled_from([False, False, True]),
     )
     def hear_of_payout(self, key: UUID, news: list[str], late: bool) -> None:
@@ -385,7 +371,7 @@ class Money(RuleBasedStateMachine):
     def the_statuses_agree(self) -> None:
         for key, bill in self.bill.items():
             invoice = self.state.invoice(key)
-            assert invoice.status in STATUSES[bill.state], (invoice, bill)
+            assert invoice.status in stories.STATUSES[bill.state], (invoice, bill)
             assert (invoice.refunded_minor, invoice.refunding_minor) == (bill.gone, bill.going)
             if bill.state == "paid":
                 expected = "refunded" if bill.gone == bill.amount else "partially_refunded" if bill.gone else "paid"
@@ -406,7 +392,7 @@ class Money(RuleBasedStateMachine):
 
 TestMoney = Money.TestCase
 TestMoney.settings = settings(
-    max_examples=150,
+    max_examples=120,
     stateful_step_count=50,
     deadline=None,
     derandomize=os.environ.get("HYPOTHESIS_SEARCH") != "random",
