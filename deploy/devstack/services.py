@@ -169,7 +169,8 @@ def create(
         env=environment(service, wiring, at),
         cwd=ROOT,
         health=health.http(f"http://{HOST}:{at}{service.health_path}"),
-        ready_timeout_s=60,
+        # Eight interpreters start at once; on a busy machine of two cores that takes its time.
+        ready_timeout_s=180,
         stop_timeout_s=20,
     )
     return Process(spec, context.scratch.logs, context.guard)

@@ -101,6 +101,6 @@ def create(context: Context) -> tuple[Process, str]:
         user=user,
         stop_signal=signal.SIGINT,  # "fast": sessions are ended, the log is flushed
         health=health.postgres(url),
-        ready_timeout_s=60,
+        ready_timeout_s=120,
     )
     return Process(spec, context.scratch.logs, context.guard), url

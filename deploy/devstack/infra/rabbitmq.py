@@ -92,7 +92,7 @@ def create(context: Context) -> tuple[Process, Process, str, str]:
         },
         cwd=home,
         health=health.rabbitmq(management_url),
-        ready_timeout_s=90,
+        ready_timeout_s=180,
         stop_timeout_s=30,
     )
     epmd_process = Process(epmd_spec, context.scratch.logs, context.guard)
