@@ -102,9 +102,8 @@ async def edit(if_match: IfMatch) -> dict[str, str]:
     return {"etag": etag_for(7)}
 
 
-@pytest.fixture
-def app() -> FastAPI:
-    settings = Settings(request_timeout_s=0.3, request_body_bytes_max=1000)
+def make_app(request_timeout_s: float) -> FastAPI:
+    settings = Settings(request_timeout_s=request_timeout_s, request_body_bytes_max=1000)
     admin = APIRouter()
 
     @admin.get("/things")
@@ -120,6 +119,11 @@ def app() -> FastAPI:
         health=Health(),
         keys=StaticKeys({"keys": []}),
     )
+
+
+@pytest.fixture
+def app() -> FastAPI:
+    return make_app(request_timeout_s=30)
 
 
 @pytest.fixture
@@ -230,7 +234,14 @@ async def test_errors_tell_nothing_about_the_inside(client: httpx2.AsyncClient) 
     check_problem(await client.get("/nothing"), 404, "not-found")
     check_problem(await client.get("/orders/x"), 422, "invalid-value", "number")
     check_problem(await client.delete("/orders"), 405, "method-not-allowed")
-    check_problem(await client.get("/slow"), 503, "timed-out")
+
+
+async def test_a_request_ends_with_its_time() -> None:
+    transport = httpx2.ASGITransport(app=make_app(request_timeout_s=0.3))
+    async with httpx2.AsyncClient(transport=transport, base_url="http://test/test/api/v1") as client:
+        answer = await client.get("/slow")
+    check_problem(answer, 503, "timed-out")
+    assert answer.headers["retry-after"] == "1"
 
 
 async def test_who_is_not_known(client: httpx2.AsyncClient) -> None:
