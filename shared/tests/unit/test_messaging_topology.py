@@ -20,6 +20,7 @@ from copeck.contracts.registry import (
 )
 from copeck.messaging.topology import (
     CELERY_USERS,
+    DEAD_DELIVERY_LIMIT,
     DEAD_EXCHANGE,
     DELIVERY_LIMIT,
     DEPLOYER,
@@ -66,11 +67,12 @@ def test_every_queue_has_a_dead_letter_queue(queue: Any) -> None:
 
 @pytest.mark.parametrize("queue", DEAD, ids=lambda queue: queue.name)
 def test_dead_letters_rest(queue: Any) -> None:
-    """A dead-letter queue is durable, bounded, and sends nothing on by itself."""
+    """A dead-letter queue is durable, bounded, sends nothing on by itself, and loses nothing by being looked at."""
     assert queue.arguments() == {
         "x-queue-type": "quorum",
         "x-overflow": "reject-publish",
         "x-max-length": queue.messages_max,
+        "x-delivery-limit": DEAD_DELIVERY_LIMIT,
     }
 
 

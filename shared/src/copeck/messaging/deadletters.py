@@ -124,7 +124,7 @@ class DeadLetters:
                         await before(channel, message, letter)
                     await message.ack()
                     taken += 1
-            # What is not settled goes back as the channel closes; a dead-letter queue has no delivery limit.
+            # What is not settled goes back as the channel closes; these queues' delivery limit is out of reach.
         return taken
 
 

@@ -36,6 +36,9 @@ USERS = (*SERVICES, OPERATOR, MONITOR, DEPLOYER)
 
 # The prefix of a message that was requeued again and again; a quarantine row comes long before it.
 DELIVERY_LIMIT = 20
+# Each look at a dead-letter queue requeues what it saw. From RabbitMQ 4 a queue without a limit of its own has one of
+# 20, and drops what has no dead-letter queue: the twenty-first look would delete the evidence.
+DEAD_DELIVERY_LIMIT = 1_000_000_000
 # Ten times a bad worker, then the task goes: its row and the janitor remain.
 CELERY_DELIVERY_LIMIT = 10
 QUEUE_MESSAGES_MAX = 2_000_000
@@ -75,6 +78,8 @@ class Queue:
                 "x-dead-letter-routing-key": self.name,
                 "x-dead-letter-strategy": "at-least-once",
             }
+        else:
+            arguments["x-delivery-limit"] = DEAD_DELIVERY_LIMIT
         return arguments
 
 
