@@ -61,7 +61,10 @@ def is_transient(error: BaseException) -> bool:
         return error.diag.constraint_name == "accounts_pkey"
     if isinstance(error, psycopg.Error):
         state = error.sqlstate
-        return state is None or state[:2] in _TRANSIENT_CLASSES
+        if state is None:
+            # The server did not speak: the connection broke; or the driver refused a value, which is the data's fault.
+            return isinstance(error, psycopg.OperationalError | psycopg.InterfaceError)
+        return state[:2] in _TRANSIENT_CLASSES
     return isinstance(error, OSError | TimeoutError)
 
 

@@ -56,6 +56,12 @@ def test_a_connection_that_broke_has_no_state() -> None:
     assert is_transient(ConnectionResetError())
 
 
+def test_a_value_that_the_driver_refuses_is_an_error_of_the_data() -> None:
+    """I-13: tried again for ever, it would hold up every shard of its lane."""
+    assert not is_transient(psycopg.DataError("PostgreSQL text fields cannot contain NUL (0x00) bytes"))
+    assert is_transient(psycopg.InterfaceError("the connection is lost"))
+
+
 def test_a_defect_is_no_fault_of_the_server() -> None:
     assert not is_transient(AssertionError("wallet:anna would fall below zero"))
     assert not is_transient(LookupError("the account was not locked"))
