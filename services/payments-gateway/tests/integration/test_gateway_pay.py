@@ -13,6 +13,7 @@ import pytest
 from copeck.contracts import events
 from copeck.kernel.clock import ManualClock
 from copeck.kernel.ids import id_at, new_id
+from copeck.testkit.waiting import never
 from payments_gateway.domain.invoices import ATTEMPTS_MAX
 
 from .conftest import PAYER, PREFIX, payment
@@ -100,7 +101,7 @@ async def test_an_invoice_that_nobody_knows(client: httpx2.AsyncClient, clock: M
 async def test_an_invoice_that_is_on_its_way_is_waited_for(client: httpx2.AsyncClient, told: Told) -> None:
     invoice_id = new_id()
     asked = asyncio.create_task(client.get(f"{PREFIX}/pay/{invoice_id}"))
-    await asyncio.sleep(0.05)
+    await never(asked.done, for_s=0.1)
     await told(invoice_id=invoice_id)
     assert (await asked).status_code == 200
 
@@ -112,7 +113,7 @@ async def test_the_status_can_be_waited_for(client: httpx2.AsyncClient, told: To
     assert (seen["status"], seen["payable"], seen["attempt"]) == ("issued", True, None)
     assert seen["amount"] == {"value": "199.00", "currency": "RUB"}
     waiting = asyncio.create_task(client.get(url, headers={"Prefer": "wait=10"}))
-    await asyncio.sleep(0.05)
+    await never(waiting.done, for_s=0.1)
     await told(events.InvoicePaid, invoice_id=invoice_id, version=2, status="paid")
     assert (await waiting).json()["status"] == "paid"
 
