@@ -105,7 +105,7 @@ def payouts() -> Story:
     """Done, failed and retried, canceled, short of money, still on the way."""
     source: dict[str, Any] = {"account": OTHER, "currency": "RUB", "recipient": "card", **SHOP}
     yield commands.WalletOpen(account=OTHER, currency="RUB", opening_minor=100_000)
-    outcomes: tuple[tuple[str, ...], ...] = (
+    outcomes: tuple[tuple[Any, ...], ...] = (
         ("processing", "completed"), ("failed",), ("unknown",), ("failed", "completed"), ()
     )  # fmt: skip
     for reports in outcomes:
