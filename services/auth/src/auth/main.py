@@ -18,6 +18,7 @@ from auth.domain.passwords import check_password
 from auth.domain.roles import ROLES
 from auth.handlers import accounts, housekeeping, rotation
 from auth.settings import AuthSettings
+from auth.signing import Sealer
 from auth.tables import outbox
 from copeck.kernel.errors import DomainError
 from copeck.messaging.outbox import Relay
@@ -194,6 +195,11 @@ def _run(work: Callable[[Context], Awaitable[T]]) -> T:
 def _settings() -> AuthSettings:
     settings = AuthSettings()
     configure_logging(settings.service, settings.log_level, settings.log_format)
+    try:
+        Sealer(settings.signing_secret.get_secret_value())
+    except ValueError as error:
+        typer.echo(str(error), err=True)
+        raise typer.Exit(2) from error
     return settings
 
 

@@ -90,7 +90,7 @@ def test_migrate_may_be_run_again(env: dict[str, str], database_urls: dict[str, 
 
 
 def test_a_bad_secret_is_said_in_words(env: dict[str, str]) -> None:
-    text = auth({**env, "COPECK_SIGNING_SECRET": "short"}, "keys", "list", code=1)
+    text = auth({**env, "COPECK_SIGNING_SECRET": "short"}, "keys", "list", code=2)
     assert "COPECK_SIGNING_SECRET" in text
 
 
