@@ -73,7 +73,7 @@ def checks() -> dict[str, Sequence[tuple[str, Callable[[], tuple[bool, str]]]]]:
             ("format", command(str(_BIN / "ruff"), "format", "--check", "--quiet", ".")),
             ("lint", command(str(_BIN / "ruff"), "check", "--quiet", ".")),
             ("locks", locks),
-            ("borders", command(str(_BIN / "lint-imports"), "--no-cache")),
+            ("borders", command(str(_BIN / "lint-imports"), "--no-cache", "--no-logo")),
             ("documents", command(python, "-m", "deploy.devstack.documents", "--check")),
             ("architecture", command(python, "-m", "pytest", "-q", "-m", "not integration", *_existing("tests/arch"))),
         ],
