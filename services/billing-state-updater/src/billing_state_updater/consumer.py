@@ -251,11 +251,6 @@ class ShardConsumer:
         """Return the lane that works on a shard."""
         return self._lanes[number % len(self._lanes)]
 
-    async def take(self, number: int, epoch: int) -> None:
-        """Subscribe to a shard that was just leased."""
-        self.lane_of(number).shards[number] = Shard(number, epoch)
-        await self.subscribe(number)
-
     async def subscribe(self, number: int) -> None:
         """Open the shard's channel and consume, where that is not the case already."""
         shard = self.owned.get(number)
