@@ -60,8 +60,8 @@ async def subscriptions(
     tx: AsyncConnection, settings: SubscriptionsSettings, found: Sequence[Subscription]
 ) -> list[SubscriptionModel]:
     """Show subscriptions with their plans, prices and open invoices."""
-    titles = await store.titles(tx, {one.plan_id for one in found})
-    prices = await store.prices_by_id(tx, {one.price_id for one in found})
+    titles = await catalogue.titles(tx, {one.plan_id for one in found})
+    prices = await catalogue.prices_by_id(tx, {one.price_id for one in found})
     open_ones = await periods.open_invoices(tx, {one.id for one in found})
     known = await state.statuses_of(tx, {one.invoice_id for one in open_ones.values()})
     shown = []

@@ -109,7 +109,7 @@ async def _panel(context: Context, principal: Principal | None) -> dict[str, Any
         return {"signed_in": False, "cards": [], "over": [], "invoices": [], "busy": False}
     async with context.database.reading() as tx:
         found = await store.search(tx, user_id=principal.user_id, limit=_LIST_MAX)
-        titles = await store.titles(tx, {one.plan_id for one in found})
+        titles = await catalogue.titles(tx, {one.plan_id for one in found})
         open_ones = await periods.open_invoices(tx, {one.id for one in found})
         invoices = await state.list_invoices(tx, user_id=principal.user_id, limit=_LIST_MAX)
         known = {one.id: one for one in invoices}

@@ -217,3 +217,18 @@ async def insert_price(tx: AsyncConnection, price: Price) -> bool:
         .returning(prices.c.id)
     )
     return (await tx.execute(statement)).first() is not None
+
+
+async def titles(tx: AsyncConnection, plan_ids: set[UUID]) -> dict[UUID, Any]:
+    """Return code and titles of plans, for showing a list of subscriptions."""
+    if not plan_ids:
+        return {}
+    query = sa.select(plans.c.id, plans.c.code, plans.c.title_ru, plans.c.title_en).where(plans.c.id.in_(plan_ids))
+    return {row.id: row for row in await tx.execute(query)}
+
+
+async def prices_by_id(tx: AsyncConnection, price_ids: set[UUID]) -> dict[UUID, Any]:
+    """Return rows of prices, for showing a list of subscriptions."""
+    if not price_ids:
+        return {}
+    return {row.id: row for row in await tx.execute(sa.select(prices).where(prices.c.id.in_(price_ids)))}

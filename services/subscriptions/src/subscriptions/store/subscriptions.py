@@ -17,7 +17,6 @@ from subscriptions.tables import (
     entitlements,
     period_invoices,
     plans,
-    prices,
     subscription_events,
     subscriptions,
     subscriptions_due,
@@ -359,21 +358,6 @@ async def search(
     direction = sa.desc if descends else sa.asc
     query = query.order_by(direction(column), direction(subscriptions.c.id)).limit(limit)
     return [_subscription(row) for row in await tx.execute(query)]
-
-
-async def titles(tx: AsyncConnection, plan_ids: set[UUID]) -> dict[UUID, Any]:
-    """Return code and titles of plans, for showing a list of subscriptions."""
-    if not plan_ids:
-        return {}
-    query = sa.select(plans.c.id, plans.c.code, plans.c.title_ru, plans.c.title_en).where(plans.c.id.in_(plan_ids))
-    return {row.id: row for row in await tx.execute(query)}
-
-
-async def prices_by_id(tx: AsyncConnection, price_ids: set[UUID]) -> dict[UUID, Any]:
-    """Return rows of prices, for showing a list of subscriptions."""
-    if not price_ids:
-        return {}
-    return {row.id: row for row in await tx.execute(sa.select(prices).where(prices.c.id.in_(price_ids)))}
 
 
 async def steps_of_invoice(tx: AsyncConnection, invoice_id: UUID, limit: int = 100) -> list[Step]:
