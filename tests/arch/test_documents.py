@@ -25,10 +25,12 @@ DECISIONS = sorted((ARCH / "decisions").glob("[0-9]*.md"))
 
 @cache
 def names_in(path: Path) -> frozenset[str]:
-    """Return the names of a file's tests, those of classes too."""
+    """Return the names of a file's tests, those of classes too, and of what Hypothesis makes of its machines."""
     functions = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
     tree = ast.parse(path.read_text(encoding="utf-8"))
-    return frozenset(node.name for node in ast.walk(tree) if isinstance(node, functions))
+    names = {node.name for node in ast.walk(tree) if isinstance(node, functions)}
+    assigned = (node.targets[0] for node in tree.body if isinstance(node, ast.Assign))
+    return frozenset(names | {target.id for target in assigned if isinstance(target, ast.Name)})
 
 
 def test_every_invariant_names_tests_that_exist() -> None:
