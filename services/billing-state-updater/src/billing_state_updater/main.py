@@ -24,6 +24,7 @@ from copeck.observability.logs import configure_logging, get_logger
 from copeck.observability.metrics import render
 
 log = get_logger(__name__)
+MONTHS_AHEAD, WEEKS_AHEAD = 13, 9
 app = typer.Typer(help="The single writer of the State Storage.", no_args_is_help=True, add_completion=False)
 
 
@@ -79,6 +80,7 @@ class Updater:
         background = [asyncio.create_task(lane.run()) for lane in self.lanes]
         background.append(asyncio.create_task(self.outbox.run()))
         background.append(asyncio.create_task(self.outbox.sweep(self._connect)))
+        background.append(asyncio.create_task(self._maintain()))
         for task in background:
             task.add_done_callback(self._ended)
         try:
@@ -93,6 +95,21 @@ class Updater:
             await asyncio.gather(*background, return_exceptions=True)
             await self.consumer.close()
             await self.publisher.close()
+
+    async def _maintain(self) -> None:
+        """Keep partitions ahead of the calendar; a failure is only logged: the default partition takes what is late."""
+        while True:
+            try:
+                connection = await self._connect()
+                async with connection:
+                    changed = await store.maintain_partitions(
+                        connection, MONTHS_AHEAD, WEEKS_AHEAD, self.settings.messages_kept_days
+                    )
+                if changed:
+                    log.info("partitions were made or dropped", count=changed)
+            except (psycopg.Error, OSError) as error:
+                log.warning("partitions could not be looked after", reason=str(error)[:300])
+            await asyncio.sleep(self.settings.partition_interval_s)
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         """End the process when a part of it ended by itself: the supervisor starts a whole one."""

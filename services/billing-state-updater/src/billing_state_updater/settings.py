@@ -24,5 +24,11 @@ class UpdaterSettings(Settings):
     lease_s: float = Field(default=10.0, gt=0.5, le=300)
     """How long a silent process keeps its shards."""
 
+    partition_interval_s: float = Field(default=21_600.0, gt=0, le=604_800)
+    """How often partitions are made ahead and old ones of inbox and outbox dropped."""
+
+    messages_kept_days: int = Field(default=60, ge=14, le=3650)
+    """How long ids of messages and published events are kept."""
+
     drain_timeout_s: float = Field(default=20.0, gt=0, le=300)
     """How long a stop waits for what is in memory."""

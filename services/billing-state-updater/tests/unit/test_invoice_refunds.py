@@ -397,3 +397,22 @@ def test_late_money_that_a_person_returns_in_the_providers_cabinet(state: State)
     assert state.invoice(bill).refunds[back].status == "succeeded"
     assert state.invoice(bill).status == "paid"
     state.check()
+
+
+def test_late_money_whose_refund_failed_is_sent_again(state: State) -> None:
+    """I-09: a failed refund of late money is tried again under an id of its own, one at a time, until it is gone."""
+    bill = paid(state)
+    state.send(report(bill, "succeeded", transaction="p2"))
+    (back,) = state.invoice(bill).refunds
+    again = refund(bill, new_id()).model_copy(update={"retry_of": back})
+    assert said(state.send(again)) == "illegal nothing_to_retry"
+    state.send(refund_report(bill, back, "failed"))
+    assert told(state.send(again)) == (["refund_noted"], [("suspense:late", TRANSIT, 19_900, "refund")])
+    assert state.events()[-1] == "refund.requested"
+    other = refund(bill, new_id()).model_copy(update={"retry_of": back})
+    assert said(state.send(other)) == "illegal refund_under_way"
+    assert told(state.send(refund_report(bill, again.refund_id, "succeeded", transaction="r3")))[0] == ["refund_noted"]
+    assert state.balance("suspense:late") == 0
+    assert said(state.send(other)) == "illegal refund_under_way"
+    assert state.invoice(bill).status == "paid"
+    state.check()

@@ -79,13 +79,17 @@ class InvoiceCapture(InvoiceCommand):
 
 
 class InvoiceRefund(InvoiceCommand):
-    """Return the whole of a paid invoice's remaining money, or `amount_minor` of it."""
+    """Return the whole of a paid invoice's remaining money, or `amount_minor` of it.
+
+    `retry_of` names a refund of late money that failed: it is tried again, whole, whatever the invoice's status.
+    """
 
     TYPE: ClassVar[str] = "invoice.refund"
 
     refund_id: UUID
     amount_minor: AmountMinor | None = None
     reason: Text = ""
+    retry_of: UUID | None = None
 
 
 PaymentStatus = Literal["pending", "authorized", "succeeded", "failed", "canceled", "unknown"]

@@ -123,6 +123,13 @@ def _outgoing(row: tuple[Any, ...]) -> Outgoing:
     )
 
 
+async def maintain_partitions(connection: Connection, months: int, weeks: int, kept_days: int) -> int:
+    """Make coming partitions, drop those of inbox and outbox that are older than `kept_days`; returns how many."""
+    cursor = await connection.execute("SELECT state.maintain_partitions(%s, %s, %s)", (months, weeks, kept_days))
+    row = await cursor.fetchone()
+    return int(row[0]) if row else 0
+
+
 async def advance(connection: Connection, published: dict[int, int]) -> None:
     """Advance outbox cursors outside a batch, when there is no batch to carry them."""
     await connection.execute(

@@ -132,8 +132,12 @@ async def cancel_invoice(work: Work, invoice_id: UUID, reason: str) -> SentComma
     )
 
 
-async def refund_invoice(work: Work, invoice_id: UUID, amount: Money | None, reason: str) -> SentCommand:
-    """Return the money of a paid invoice, or a part of it."""
+async def refund_invoice(
+    work: Work, invoice_id: UUID, amount: Money | None, reason: str, retry_of: UUID | None = None
+) -> SentCommand:
+    """Return the money of a paid invoice, or a part of it; or try a failed refund of late money again."""
+    if retry_of is not None:
+        return await _retry_refund(work, invoice_id, amount, reason, retry_of)
     invoice = await _invoice(work, invoice_id, REFUNDABLE, "Only a paid invoice can be refunded.")
     left = invoice.amount - invoice.refunded - invoice.refunding
     if amount is not None:
@@ -150,6 +154,23 @@ async def refund_invoice(work: Work, invoice_id: UUID, amount: Money | None, rea
         reason=reason,
     )
     return await _send(work, command, reason, {"amount": str(amount or left)})
+
+
+async def _retry_refund(work: Work, invoice_id: UUID, amount: Money | None, reason: str, retry_of: UUID) -> SentCommand:
+    if amount is not None:
+        raise InvalidValueError("A refund that is tried again is tried whole: leave the amount out.", "amount")
+    invoice = await state.find_invoice(work.tx, invoice_id)
+    if invoice is None:
+        raise NotFoundError("There is no such invoice.")
+    command = InvoiceRefund(
+        account=invoice.account,
+        invoice_id=invoice_id,
+        actor=work.actor.name,
+        refund_id=new_id(),
+        reason=reason,
+        retry_of=retry_of,
+    )
+    return await _send(work, command, reason, {"retry_of": str(retry_of)})
 
 
 async def capture_invoice(work: Work, invoice_id: UUID) -> SentCommand:

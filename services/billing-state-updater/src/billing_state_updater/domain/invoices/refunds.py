@@ -41,6 +41,8 @@ def request(invoice: Invoice, command: commands.InvoiceRefund, balance: books.Ba
     """Begin a refund of all that remains, or of a part."""
     if command.refund_id in invoice.refunds:
         return Duplicate()
+    if command.retry_of is not None:
+        return _retry_late(invoice, command, command.retry_of)
     if invoice.status not in _REFUNDABLE:
         return Illegal("not_refundable", f"an invoice that is {invoice.status} has nothing to refund")
     amount = command.amount_minor if command.amount_minor is not None else remaining(invoice)
@@ -64,6 +66,33 @@ def request(invoice: Invoice, command: commands.InvoiceRefund, balance: books.Ba
         (),
         (done,),
         (Announcement(events.RefundSucceeded, refund=done),),
+    )
+
+
+def _retry_late(invoice: Invoice, command: commands.InvoiceRefund, failed_id: UUID) -> Outcome:
+    """Send late money on its way again, after a refund of it failed: it must not stay in suspense (I-09)."""
+    failed = invoice.refunds.get(failed_id)
+    if failed is None or failed.origin != "late_payment" or failed.status != "failed":
+        return Illegal("nothing_to_retry", "only a refund of late money that failed can be tried again")
+    for other in invoice.refunds.values():
+        if other.payment_id == failed.payment_id and other.status != "failed":
+            return Illegal("refund_under_way", f"refund {other.id} of the same payment is {other.status}")
+    refund = replace(
+        failed,
+        id=command.refund_id,
+        status="requested",
+        refund_transaction="",
+        reason=command.reason or failed.reason,
+        failure_code="",
+        failure_reason="",
+        version=1,
+    )
+    return Applied(
+        (Step("refund_noted", {"refund": refund_snapshot(refund)}),),
+        books.refund_opened(refund.source, refund.amount_minor, refund.commission_minor, refund.currency),
+        (),
+        (refund,),
+        (Announcement(events.RefundRequested, refund=refund),),
     )
 
 

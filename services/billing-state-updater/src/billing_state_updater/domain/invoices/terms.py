@@ -77,9 +77,7 @@ def expire(invoice: Invoice, command: commands.InvoiceExpire, now: datetime) -> 
 
 
 def capture(invoice: Invoice) -> Outcome:
-    """Ask for money that is held for an invoice with manual capture."""
+    """Ask for money that is held; for automatic capture too, as it may have been refused the first time."""
     if invoice.status != "authorized":
         return Illegal("not_authorized", f"no money is held for an invoice that is {invoice.status}")
-    if invoice.capture == "automatic":
-        return Duplicate()
     return Applied((Step("capture_requested", {}, events.InvoiceCaptureRequested),))

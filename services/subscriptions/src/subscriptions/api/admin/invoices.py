@@ -178,7 +178,7 @@ async def refund(
         context,
         manager,
         ("invoice.refund", key, digest, wait_s),
-        lambda work: managers.refund_invoice(work, invoice_id, amount, body.reason),
+        lambda work: managers.refund_invoice(work, invoice_id, amount, body.reason, body.retry_of),
     )
 
 

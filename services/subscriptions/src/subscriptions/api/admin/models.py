@@ -165,10 +165,14 @@ class InvoiceCancelRequest(StrictModel):
 
 
 class InvoiceRefundRequest(StrictModel):
-    """How much to return (all that is left when it is left out), and why."""
+    """How much to return (all that is left when it is left out), and why.
+
+    `retry_of` is a refund of late or surplus money that failed: it is tried again, whole, in any status of the invoice.
+    """
 
     amount: MoneyModel | None = None
     reason: WrittenReason
+    retry_of: UUID | None = None
 
 
 class AdminInvoiceModel(InvoiceModel):
