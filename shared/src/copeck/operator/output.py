@@ -8,19 +8,20 @@ from typing import Annotated, Any
 from uuid import UUID
 
 import typer
+from rich import box
 from rich.console import Console
 from rich.table import Table
 
 from copeck.kernel.money import EXPONENTS
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of tables.")]
-_MONTHS_WIDTH = 160
+_PIPE_WIDTH = 180
 
 
 def console() -> Console:
     """Return where tables go. A pipe gets the full width: what is cut off cannot be searched."""
     made = Console(highlight=False, soft_wrap=False)
-    return made if made.is_terminal else Console(highlight=False, width=_MONTHS_WIDTH)
+    return made if made.is_terminal else Console(highlight=False, width=_PIPE_WIDTH)
 
 
 def complaints() -> Console:
@@ -42,6 +43,12 @@ def spoken(amount: dict[str, str] | None) -> str:
 def moment(at: datetime | None) -> str:
     """Return a moment as text, in UTC with milliseconds."""
     return at.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z") if at else ""
+
+
+def clock(at: datetime, day: str) -> str:
+    """Return a moment as text, without its date when it is the day that was told already."""
+    text = moment(at)
+    return text.partition("T")[2].removesuffix("Z") if text.startswith(day) else text
 
 
 def plain(value: Any) -> Any:
@@ -70,7 +77,9 @@ def emit(document: Any, as_json: bool, show: Callable[[Console], None]) -> None:
 
 def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]], right: Sequence[str] = ()) -> Table:
     """Make a table; cells are shown whole, on more lines where they must."""
-    made = Table(title=title, title_justify="left", title_style="bold", header_style="bold", pad_edge=False)
+    made = Table(
+        title=title, title_justify="left", title_style="bold", header_style="bold", pad_edge=False, box=box.SIMPLE_HEAD
+    )
     for column in columns:
         made.add_column(column, justify="right" if column in right else "left", overflow="fold")
     for row in rows:

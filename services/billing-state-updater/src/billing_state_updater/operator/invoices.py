@@ -14,7 +14,7 @@ from copeck.kernel.ids import first_id_at
 from copeck.operator import registry
 from copeck.operator.context import Connection, database
 from copeck.operator.errors import OperatorError
-from copeck.operator.output import Json, emit, moment, money, spoken, table
+from copeck.operator.output import Json, clock, emit, moment, money, spoken, table
 from copeck.operator.timeline import Entry
 
 app = typer.Typer(help="What happened to an invoice; search.", no_args_is_help=True, rich_markup_mode=None)
@@ -47,9 +47,10 @@ def show(
 
     def tell(console: Console) -> None:
         console.print(_headline(invoice_id, found), markup=False)
+        day = moment(entries[0].at).partition("T")[0] if entries else ""
         cells = [
             (
-                moment(entry.at),
+                clock(entry.at, day),
                 entry.source,
                 entry.kind,
                 entry.what,
@@ -60,7 +61,7 @@ def show(
             for entry in entries
         ]
         columns = ("when (UTC)", "where", "kind", "what", "status", "amount", "by / because of")
-        console.print(table("Timeline", columns, cells, right=("amount",)))
+        console.print(table(f"Timeline of {day}", columns, cells, right=("amount",)))
         for name, reason in missing.items():
             console.print(f"not available: {name}: {reason}", markup=False)
 
@@ -103,7 +104,8 @@ def _headline(invoice_id: UUID, row: dict[str, Any] | None) -> str:
 
 
 def _cause(entry: Entry) -> str:
-    cause = f"{entry.cause} {entry.cause_id}".strip() if entry.cause_id else entry.cause
+    # The end of an id tells messages of one story apart; --json has it whole.
+    cause = f"{entry.cause} …{str(entry.cause_id)[-8:]}".strip() if entry.cause_id else entry.cause
     return " / ".join(part for part in (entry.actor, cause) if part)
 
 
