@@ -259,6 +259,20 @@ async def test_it_resumes_after_cuts_and_loses_nothing(
         await eventually(lambda: _effects(probe, 501), 20)
 
 
+async def test_cuts_in_the_middle_of_the_handshake_end_nothing(
+    probe: Probe, broker: Broker, publish: Callable[..., Awaitable[None]]
+) -> None:
+    """The library then raises bare exceptions and cancellations; neither may end the consumer for good."""
+    url = broker.urls["subscriptions"]
+    async with TcpProxy.to(url) as proxy, consuming(proxy.url(url), applying(probe)) as consumer:
+        for step in range(80):
+            await asyncio.sleep((step * 7 % 31) / 1000)
+            proxy.cut()
+        await publish(user_event())
+        await eventually(lambda: _effects(probe, 1), 30)
+        assert consumer.connected
+
+
 async def test_a_stop_finishes_what_is_under_way(broker: Broker, publish: Callable[..., Awaitable[None]]) -> None:
     started: list[UUID] = []
     finished: list[UUID] = []

@@ -64,7 +64,10 @@ async def open_connection(url: str, name: str) -> AbstractConnection:
         async with asyncio.timeout(CONNECT_TIMEOUT_S):
             with loss_instead_of_cancellation():
                 return await aiormq.connect(target, client_properties=properties)
-    except (TimeoutError, OSError, aiormq.exceptions.AMQPError) as error:
+    except BrokerUnavailableError:
+        raise
+    except Exception as error:
+        # Whatever it is: aiormq raises a bare Exception when the connection breaks in the middle of its handshake.
         raise BrokerUnavailableError(f"{safe_url(url)}: {type(error).__name__} {error}".rstrip()) from error
 
 

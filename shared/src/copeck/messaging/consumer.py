@@ -105,10 +105,18 @@ class Consumer:
                         await self._consume()
                     failures = 0
                 except Exception as error:
-                    if not is_broker_fault(error) and not isinstance(error, RuntimeError | OSError):
-                        raise
-                    log.warning(
-                        "queue %s at %s waits: %s %s", self.queue, safe_url(self._url), type(error).__name__, error
+                    # Handlers' errors end in their own tasks, so this is the connection's; aiormq may raise a bare
+                    # Exception when it breaks in mid-handshake. Whatever it is, a consumer never gives up.
+                    expected = is_broker_fault(error) or type(error) in (Exception, RuntimeError)
+                    level = logging.WARNING if expected else logging.ERROR
+                    text = f"{type(error).__name__} {error}".rstrip()
+                    log.log(
+                        level,
+                        "queue %s at %s waits: %s",
+                        self.queue,
+                        safe_url(self._url),
+                        text,
+                        exc_info=None if expected else error,
                     )
                     await self._pause(self._backoff.delay_s(failures))
                     failures += 1

@@ -129,9 +129,11 @@ class Relay:
                         if not busy:
                             await self._pause(self._idle_poll_s, wakes=True)
             except Exception as error:
-                if not (is_transient(error) or is_broker_fault(error)):
-                    raise
-                log.warning("outbox %s waits: %s", self.name, _short(error))
+                # A relay that ended would hold back everything its service has to say, in silence: it goes on trying.
+                if is_transient(error) or is_broker_fault(error):
+                    log.warning("outbox %s waits: %s", self.name, _short(error))
+                else:
+                    log.exception("outbox %s waits after an error that nobody expects", self.name)
                 await self._pause(self._backoff.delay_s(failures))
                 failures += 1
 

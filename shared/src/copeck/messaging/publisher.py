@@ -143,8 +143,8 @@ class Publisher:
             return [_failure(start, part[0], error)]
         try:
             results = await self._send(channel, part)
-        except (asyncio.QueueFull, aiormq.exceptions.AMQPError) as error:
-            # Nothing is written any more: the connection is stuck or already closed.
+        except Exception as error:  # noqa: BLE001 - of any type, as above
+            # Nothing was written: the connection is stuck or already closed.
             results = [error] * len(part)
         failures: list[Failure] = []
         for index, (message, result) in enumerate(zip(part, results, strict=True), start):
@@ -192,9 +192,7 @@ class Publisher:
             async with asyncio.timeout(self._confirm_timeout_s):
                 with loss_instead_of_cancellation():
                     await window.settled
-        except TimeoutError as error:
-            window.give_up(error)
-        except (aiormq.exceptions.AMQPError, BrokerUnavailableError, OSError, RuntimeError) as error:
+        except Exception as error:  # noqa: BLE001 - the channel's end, of whatever type; each message reports it
             window.give_up(error)
         finally:
             for message in part:
@@ -215,7 +213,8 @@ class Publisher:
         except BrokerUnavailableError:
             await close_connection(connection)
             raise
-        except (TimeoutError, OSError, RuntimeError, aiormq.exceptions.AMQPError) as error:
+        except Exception as error:
+            # Of any type: see `open_connection`.
             await close_connection(connection)
             raise BrokerUnavailableError(f"no channel: {type(error).__name__} {error}") from error
         self._connection, self._channel = connection, cast("Channel", opened)
