@@ -4,7 +4,7 @@ import json
 import signal
 import sys
 from types import FrameType
-from typing import Annotated, Any
+from typing import Annotated, NoReturn
 
 import typer
 
@@ -132,15 +132,14 @@ def _interrupt(_number: int, _frame: FrameType | None) -> None:
     raise KeyboardInterrupt
 
 
-def main(arguments: list[str] | None = None) -> Any:
+def main(arguments: list[str] | None = None) -> NoReturn:
     """Entry point: every stop signal ends the run as Ctrl-C does, and what a person must know is one line."""
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _interrupt)
     dotenv.load()
     try:
-        app(arguments, standalone_mode=False)
-    except typer.Exit as end:
-        sys.exit(end.exit_code)
+        # Without its standalone mode typer returns the status of an Exit instead of ending the process with it.
+        status = app(arguments, standalone_mode=False)
     except RunnerError as error:
         say("failed", str(error))
         sys.exit(1)
@@ -155,3 +154,4 @@ def main(arguments: list[str] | None = None) -> Any:
             error.show()
             sys.exit(error.exit_code)
         raise
+    sys.exit(status if isinstance(status, int) else 0)

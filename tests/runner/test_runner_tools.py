@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from deploy.devstack import check, compose, dotenv, prepare, testing
+from deploy.devstack import check, cli, compose, dotenv, prepare, testing
 from deploy.devstack.console import RunnerError
 from deploy.devstack.infra import choose as choosing
 from deploy.devstack.infra import docker, given, native, packages
@@ -159,6 +159,28 @@ def test_one_summary_of_all_suites(tmp_path: Path, capsys: pytest.CaptureFixture
 def test_an_unknown_suite_is_refused() -> None:
     with pytest.raises(RunnerError, match="no suite e3e; there are unit, integration"):
         testing.run(["e3e"], [])
+
+
+@pytest.mark.parametrize("status", [0, 1, 3])
+def test_the_exit_status_is_that_of_the_tests(status: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("deploy.devstack.cli.signal.signal", lambda *_arguments: None)
+    monkeypatch.setattr(testing, "run", lambda _suites, _arguments: status)
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["test"])
+    assert ended.value.code == status
+
+
+def test_what_a_person_must_know_is_one_line_and_a_failure(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("deploy.devstack.cli.signal.signal", lambda *_arguments: None)
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["test", "--suite", "e3e"])
+    assert ended.value.code == 1
+    assert "no suite e3e" in capsys.readouterr().err
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["nonsense"])
+    assert ended.value.code == 2
 
 
 def test_secrets_are_made_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
