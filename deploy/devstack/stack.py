@@ -96,7 +96,7 @@ class Stack:
         """Start the servers and fill them: after this, tests of single services can run."""
         if self._context is None:
             self._guard = Guard()
-            self._context = Context(self.scratch, Ports(f"{ROOT}/{self.instance}"), self._guard)
+            self._context = Context(self.scratch, Ports(str(self.scratch.dir)), self._guard)
         self._infra = choose(self._context)
         self._infra.start()
 

@@ -16,6 +16,7 @@ from deploy.devstack.stack import Stack
 INSTANCE = "test"
 BUILD = ROOT / "build"
 _NO_TESTS = 5
+_NOWHERE = Endpoints("", "", "", "")
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,8 @@ class Suite:
     marker: str
     paths: tuple[str, ...] = ("shared", "services", "sandbox", "deploy", "tests")
     needs_services: bool = False
+    own_stack: bool = False
+    """Starts servers of its own, because it breaks them."""
     workers: int = 0
     timeout_s: int = 900
 
@@ -37,7 +40,7 @@ SUITES = (
     Suite("integration", "integration", workers=2),
     Suite("e2e", "e2e", ("tests",), needs_services=True),
     Suite("browser", "browser", ("tests",), needs_services=True),
-    Suite("chaos", "chaos", ("tests",)),
+    Suite("chaos", "chaos", ("tests",), own_stack=True),
 )
 
 
@@ -79,6 +82,7 @@ def run(names: Sequence[str] | None, arguments: Sequence[str]) -> int:
     stack.scratch.acquire()
     try:
         stack.start_servers()
+        kind = stack.infra.kind
         env = {
             **os.environ,
             **server_env(stack.infra.endpoints),
@@ -86,7 +90,13 @@ def run(names: Sequence[str] | None, arguments: Sequence[str]) -> int:
             "COPECK_TEST_RABBITMQ_LOG": str(stack.scratch.logs / "rabbitmq.log"),
         }
         for suite in chosen:
-            if suite.needs_services and not stack.processes:
+            if suite.own_stack and kind == "env":
+                say(suite.name, "left out: it restarts servers, and those of the environment are not ours")
+                continue
+            if suite.own_stack:
+                env = _without_servers(env, kind)
+                stack.stop()
+            elif suite.needs_services and not stack.processes:
                 stack.start_services()
             elif not suite.needs_services and stack.processes:
                 # What is measured or broken next should not share the machine with services that nobody uses.
@@ -95,6 +105,11 @@ def run(names: Sequence[str] | None, arguments: Sequence[str]) -> int:
     finally:
         stack.stop()
     return _summarise(outcomes)
+
+
+def _without_servers(env: dict[str, str], kind: str) -> dict[str, str]:
+    """Return the environment of a suite that starts servers itself, of the same kind as ours were."""
+    return {key: value for key, value in env.items() if key not in server_env(_NOWHERE)} | {"COPECK_INFRA": kind}
 
 
 def _ensure_browser() -> None:
