@@ -10,9 +10,11 @@ import json
 import sys
 from collections.abc import Callable, Iterator
 from typing import Any
+from uuid import UUID
 
 import pytest
 
+from billing_state_updater.domain.identity import derived_id
 from copeck.contracts import commands
 from copeck.contracts.base import Message
 from copeck.kernel.ids import new_id
@@ -24,6 +26,12 @@ pytestmark = pytest.mark.integration
 WALLET, OTHER, MERCHANT = "wallet:anna", "wallet:boris", "merchant:cafe"
 SHOP: dict[str, Any] = {"provider": "cloudpayments", "shop": "main"}
 Story = Iterator[Message]
+_ids: dict[int, UUID] = {}
+
+
+def identity(message: Message) -> UUID:
+    """Return the id that a message is sent under: what the updater makes has ids that follow from it."""
+    return _ids.setdefault(id(message), new_id())
 
 
 def cancel(invoice: commands.InvoiceIssue) -> commands.InvoiceCancel:
@@ -73,6 +81,21 @@ def late_money() -> Story:
         ended, once = issue(**policy), issue(**policy)
         yield from (ended, cancel(ended), paid(ended.invoice_id), paid(ended.invoice_id))
         yield from (once, paid(once.invoice_id), paid(once.invoice_id), paid(once.invoice_id, amount_minor=100))
+
+
+def late_refunds() -> Story:
+    """Refunds of late money: done, failed and tried again, failed twice and left in suspense."""
+    for outcomes in (("succeeded",), ("failed", "succeeded"), ("failed", "failed"), ("failed", "unknown")):
+        invoice = issue()
+        yield from (invoice, cancel(invoice), came := paid(invoice.invoice_id))
+        asked = commands.InvoiceRefund(
+            account=CUSTOMER, invoice_id=invoice.invoice_id, refund_id=derived_id(identity(came), "late_refund")
+        )
+        for number, outcome in enumerate(outcomes):
+            if number:
+                asked = asked.model_copy(update={"refund_id": new_id(), "retry_of": asked.refund_id})
+                yield asked
+            yield refunded(asked, outcome, 19_900)
 
 
 def own_shop() -> Story:
@@ -132,11 +155,12 @@ async def test_whatever_the_updater_does_is_right(
     service_environment: Callable[..., dict[str, str]], broker: Any, database_urls: Any
 ) -> None:
     admin = database_urls["admin"]
-    stories = (refunds, late_money, own_shop, wallets, payouts)
+    stories = (refunds, late_money, late_refunds, own_shop, wallets, payouts)
     messages = [message for story in stories for message in story()]
     async with running(service_environment("state_updater", "state-updater", lease_s="2")) as updater:
         for user, group in itertools.groupby(messages, key=sender):
-            await send(broker, user, list(group))
+            together = list(group)
+            await send(broker, user, together, [identity(message) for message in together])
 
         async def all_judged() -> bool:
             return await rows(admin, "SELECT count(*) FROM state.inbox") == [(len(messages),)]
@@ -150,6 +174,9 @@ async def test_whatever_the_updater_does_is_right(
         "settlement", "acquiring_fee",
     }  # fmt: skip
     assert await rows(admin, "SELECT reason FROM state.quarantine") == []
+    late = await rows(admin, "SELECT status, count(*) FROM state.refunds WHERE origin = 'late_payment' GROUP BY 1")
+    assert {status for status, _ in late} == {"requested", "succeeded", "failed", "unknown"}
+    assert ("failed", 4) in late
     environment = service_environment("operator", "operator")
     for command in (("ledger", "verify"), ("replay", "--check")):
         process = await asyncio.create_subprocess_exec(

@@ -120,8 +120,12 @@ WITH side AS (
     SELECT account, currency, sum(amount) AS amount, sum(amount) FILTER (WHERE kind = 'correction') AS corrected
     FROM side WHERE account IN ('suspense:late', 'refunds:in_transit', 'payouts:in_transit') GROUP BY 1, 2
 ), open AS (
-    SELECT 'suspense:late' AS account, currency, sum(amount_minor) AS amount, count(*) AS items
-    FROM state.refunds WHERE source = 'suspense:late' AND status = 'failed' GROUP BY currency
+    -- Late money whose every refund failed so far; a refund that is tried again is a row of its own.
+    SELECT 'suspense:late' AS account, currency, sum(amount) AS amount, count(*) AS items
+    FROM (
+        SELECT currency, max(amount_minor) AS amount FROM state.refunds WHERE source = 'suspense:late'
+        GROUP BY invoice_id, payment_id, currency HAVING bool_and(status = 'failed')
+    ) AS waiting GROUP BY currency
     UNION ALL
     SELECT 'refunds:in_transit', currency, sum(amount_minor), count(*) FROM state.refunds
     WHERE status IN ('requested', 'pending', 'unknown') AND source NOT LIKE 'receivable:%' GROUP BY currency
