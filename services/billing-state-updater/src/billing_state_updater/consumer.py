@@ -9,7 +9,6 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-import aiormq
 import psycopg
 from aiormq.channel import Channel
 from aiormq.connection import Connection as BrokerConnection
@@ -19,19 +18,20 @@ from billing_state_updater.decoding import decode
 from billing_state_updater.handlers import Batch, FencedError
 from billing_state_updater.outbox import Outbox
 from billing_state_updater.store import shards as shard_store
-from billing_state_updater.transport import connect, open_channel
+from billing_state_updater.transport import connect, open_channel, reaching_broker
 from billing_state_updater.world import Delivery, Incoming, Quarantined
 from copeck.contracts.registry import shard_queue
+from copeck.messaging.errors import BrokerUnavailableError
 from copeck.observability.logs import get_logger
 
 log = get_logger(__name__)
 
 Connect = Callable[[], Awaitable[handlers.Connection]]
 BACKOFF_S_MAX = 5.0
+CLOSE_TIMEOUT_S = 5.0
 # The batch again, whatever it holds: the server, the network or a lock was at fault, or a right or a table is missing,
 # which an operator mends. Only an error of the data splits a batch (design, 8).
 _TRANSIENT_CLASSES = ("08", "25", "40", "42", "53", "55", "57", "58", "F0", "XX")
-BROKER_ERRORS = (OSError, asyncio.TimeoutError, aiormq.exceptions.AMQPError, RuntimeError)
 
 
 @dataclass(slots=True)
@@ -131,8 +131,9 @@ class Lane:
         if channel is None or channel.is_closed:
             return
         try:
-            await channel.basic_ack(part.deliveries[-1].tag, multiple=True, wait=False)
-        except BROKER_ERRORS:
+            with reaching_broker():
+                await channel.basic_ack(part.deliveries[-1].tag, multiple=True, wait=False)
+        except BrokerUnavailableError:
             # The broker delivers these again, and the inbox knows them.
             log.info("an ack did not reach the broker", shard=part.shard.number)
 
@@ -273,8 +274,16 @@ class ShardConsumer:
 
         tap.on_deliver = deliver
         shard.channel = channel
-        await channel.basic_qos(prefetch_count=self._prefetch)
-        await channel.basic_consume(shard_queue(number), _unused, no_ack=False)
+        try:
+            with reaching_broker():
+                await channel.basic_qos(prefetch_count=self._prefetch)
+                await channel.basic_consume(shard_queue(number), _unused, no_ack=False)
+        except BaseException:
+            # A channel without its consumer looks alive and would never be opened again.
+            shard.channel = None
+            with contextlib.suppress(BrokerUnavailableError), reaching_broker():
+                await asyncio.wait_for(channel.close(), CLOSE_TIMEOUT_S)
+            raise
 
     async def give_up(self, number: int) -> None:
         """Close a shard's channel and forget it; what was not acked goes to the next owner."""
@@ -285,8 +294,9 @@ class ShardConsumer:
         shard.waiting.clear()
         if shard.channel is not None and not shard.channel.is_closed:
             try:
-                await asyncio.wait_for(shard.channel.close(), 5)
-            except BROKER_ERRORS:
+                with reaching_broker():
+                    await asyncio.wait_for(shard.channel.close(), CLOSE_TIMEOUT_S)
+            except BrokerUnavailableError:
                 log.info("a channel did not close in order", shard=number)
 
     async def pause(self) -> None:
@@ -297,16 +307,18 @@ class ShardConsumer:
                 continue
             for tag in list(channel.consumers):
                 try:
-                    await asyncio.wait_for(channel.basic_cancel(tag), 5)
-                except BROKER_ERRORS:
+                    with reaching_broker():
+                        await asyncio.wait_for(channel.basic_cancel(tag), CLOSE_TIMEOUT_S)
+                except BrokerUnavailableError:
                     break
 
     async def close(self) -> None:
         """Close the connection; the broker takes back what was not acked."""
         if self._connection is not None and not self._connection.is_closed:
             try:
-                await asyncio.wait_for(self._connection.close(), 5)
-            except BROKER_ERRORS:
+                with reaching_broker():
+                    await asyncio.wait_for(self._connection.close(), CLOSE_TIMEOUT_S)
+            except BrokerUnavailableError:
                 log.info("the consumer's connection did not close in order")
 
 

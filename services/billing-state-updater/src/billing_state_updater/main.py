@@ -12,13 +12,14 @@ import psycopg
 import typer
 
 from billing_state_updater import handlers, metrics
-from billing_state_updater.consumer import BROKER_ERRORS, Lane, Shard, ShardConsumer
+from billing_state_updater.consumer import Lane, Shard, ShardConsumer
 from billing_state_updater.outbox import Outbox
 from billing_state_updater.settings import UpdaterSettings
 from billing_state_updater.store import shards as store
 from billing_state_updater.store.arrays import register
 from billing_state_updater.transport import EventPublisher
 from copeck.contracts.registry import EVENTS_EXCHANGE, SHARDS, UPDATER
+from copeck.messaging.errors import BrokerUnavailableError
 from copeck.observability.health import Health, HealthServer
 from copeck.observability.logs import configure_logging, get_logger
 from copeck.observability.metrics import render
@@ -135,7 +136,7 @@ class Updater:
         try:
             for number in list(self.consumer.owned):
                 await self.consumer.subscribe(number)
-        except BROKER_ERRORS as error:
+        except BrokerUnavailableError as error:
             log.warning("the broker is not reached", reason=repr(error)[:300])
         metrics.shards_owned.set(len(self.consumer.owned))
         metrics.outbox_lag.set(self.outbox.lag)

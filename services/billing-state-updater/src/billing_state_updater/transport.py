@@ -7,12 +7,12 @@ Measured by `make bench`; the profile is in `arch/performance.md`.
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from struct import pack
 from typing import Any, Protocol
 
-import aiormq
 from aiormq.abc import ChannelFrame
 from aiormq.channel import Channel
 from aiormq.connection import Connection
@@ -21,6 +21,8 @@ from pamqp.body import ContentBody
 from pamqp.header import ContentHeader
 
 from billing_state_updater.world import Outgoing
+from copeck.messaging.connection import loss_instead_of_cancellation
+from copeck.messaging.errors import BrokerUnavailableError
 
 HEARTBEAT_S = 10
 CONNECT_TIMEOUT_S = 10.0
@@ -104,11 +106,28 @@ class FrameTap:
         return getattr(self._passed_on, name)
 
 
+@contextlib.contextmanager
+def reaching_broker() -> Iterator[None]:
+    """Turn whatever the library raises while it talks to the broker into one error.
+
+    A connection that is cut in the middle of a handshake ends in a bare `Exception`, or in a cancellation that nobody
+    asked for; either would end the process's part for good, where trying again is all that it takes.
+    """
+    try:
+        with loss_instead_of_cancellation():
+            yield
+    except BrokerUnavailableError:
+        raise
+    except Exception as error:
+        raise BrokerUnavailableError(f"the broker is not reached: {error!r}"[:300]) from error
+
+
 async def connect(url: str, name: str) -> Connection:
     """Open a connection that notices a dead peer within two heartbeats of 10 seconds."""
     separator = "&" if "?" in url else "?"
     connection = Connection(f"{url}{separator}heartbeat={HEARTBEAT_S}&name={name}")
-    await asyncio.wait_for(connection.connect(), CONNECT_TIMEOUT_S)
+    with reaching_broker():
+        await asyncio.wait_for(connection.connect(), CONNECT_TIMEOUT_S)
     return connection
 
 
@@ -119,7 +138,8 @@ async def open_channel(connection: Connection, confirms: bool) -> tuple[Channel,
     tap = FrameTap(channel.frames)
     channel.frames = tap  # type: ignore[assignment]
     connection.channels[number] = channel
-    await channel.open(timeout=CONNECT_TIMEOUT_S)
+    with reaching_broker():
+        await channel.open(timeout=CONNECT_TIMEOUT_S)
     return channel, tap
 
 
@@ -184,7 +204,7 @@ class EventPublisher:
             return
         try:
             channel = await self._ensure()
-        except (TimeoutError, OSError, aiormq.exceptions.AMQPError) as error:
+        except BrokerUnavailableError as error:
             raise PublishError(f"the broker is not reached: {error!r}") from error
         first = self._tag + 1
         parts: list[bytes] = []
@@ -294,6 +314,7 @@ class EventPublisher:
         self._fail("the publisher was closed")
         if connection is not None and not connection.is_closed:
             try:
-                await asyncio.wait_for(connection.close(), CONNECT_TIMEOUT_S)
-            except (TimeoutError, OSError, aiormq.exceptions.AMQPError):
+                with reaching_broker():
+                    await asyncio.wait_for(connection.close(), CONNECT_TIMEOUT_S)
+            except BrokerUnavailableError:
                 return

@@ -12,7 +12,8 @@ from billing_state_updater.consumer import Lane, Shard
 from billing_state_updater.outbox import Outbox
 from copeck.contracts import commands
 from copeck.contracts.registry import shard_of
-from copeck.testkit.waiting import eventually
+from copeck.testkit.proxy import TcpProxy
+from copeck.testkit.waiting import eventually, never
 from tests.support.updater import CUSTOMER, issue, paid, read, rows, running, send, status_becomes
 
 pytestmark = pytest.mark.integration
@@ -240,3 +241,23 @@ async def test_a_graceful_stop_drains(environment: dict[str, str], broker: Any, 
     lag = await rows(admin, "SELECT coalesce(sum(written_seq - published_seq), 0)::int FROM state_api.outbox_v1")
     owners = await rows(admin, "SELECT count(*) FROM state.shard_leases WHERE owner IS NOT NULL")
     assert (lag, owners) == ([(0,)], [(0,)])
+
+
+async def test_cuts_at_any_moment_of_connecting_end_nothing(
+    environment: dict[str, str], broker: Any, database_urls: Any
+) -> None:
+    """A connection that breaks in its handshake, its channels or its subscriptions is made again."""
+    admin = database_urls["admin"]
+    url = broker.urls["state-updater"]
+    async with TcpProxy.to(url) as proxy, running({**environment, "COPECK_BROKER_URL": proxy.url(url)}) as updater:
+        first = issue()
+        await send(broker, "subscriptions", [first])
+        await status_becomes(admin, first.invoice_id, "issued")
+        for cut in range(60):
+            proxy.cut()
+            await never(lambda: False, for_s=0.004 * (cut % 12))
+        more = [issue(account=f"customer:{n}") for n in range(40)]
+        await send(broker, "subscriptions", more)
+        for invoice in more:
+            await status_becomes(admin, invoice.invoice_id, "issued", timeout_s=40)
+        assert await updater.stop() == 0
