@@ -175,6 +175,14 @@ requests = sa.Table(
     sa.Column("duration_ms", sa.Integer, nullable=False),
 )
 
+reconciled = sa.Table(
+    "reconciled",
+    metadata,
+    sa.Column("provider", sa.Text, primary_key=True),
+    sa.Column("shop", sa.Text, primary_key=True),
+    sa.Column("reconciled_to", _moment, nullable=False),
+)
+
 outbox = outbox_table(metadata)
 inbox = inbox_table(metadata)
 idempotency = idempotency_table(metadata)

@@ -250,10 +250,13 @@ async def test_i13_an_unreadable_callback_is_set_aside_with_its_reason(
     client: httpx2.AsyncClient, notify: Notify, rows: Rows, told: Told
 ) -> None:
     invoice_id = await told()
-    assert (await notify("pay", {"TransactionId": 5, "InvoiceId": str(invoice_id)})).json() == {"code": 0}
-    assert (await notify("pay", payment(invoice_id, Amount="a lot"))).json() == {"code": 0}
+    assert (await notify("pay", {"TransactionId": 5, "InvoiceId": str(invoice_id)})).json() == {"code": 10}
+    assert (await notify("pay", payment(invoice_id, Amount="a lot"))).json() == {"code": 10}
+    assert (await notify("pay", payment(invoice_id, Currency="no money"))).json() == {"code": 10}
+    assert (await notify("confirm", payment(invoice_id, Amount="1.999999"))).json() == {"code": 10}
+    assert (await notify("fail", payment(invoice_id, Amount="a lot"))).json() == {"code": 0}
     assert (await notify("check", {"TransactionId": 5})).json() == {"code": 13}
-    assert [row["verdict"] for row in await rows("callbacks")] == ["unreadable"] * 3
+    assert [row["verdict"] for row in await rows("callbacks")] == ["unreadable"] * 6
     assert all(row["reason"] for row in await rows("callbacks"))
 
 

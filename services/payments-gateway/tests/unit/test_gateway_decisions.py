@@ -24,6 +24,7 @@ from payments_gateway.domain.operations import (
     after_call,
     after_question,
     backoff_s,
+    lookalikes,
     next_step,
     seen_refund,
 )
@@ -197,6 +198,22 @@ def test_a_refund_is_recognised_by_its_id_or_its_transaction_only() -> None:
     assert seen_refund(operation(result_transaction_id="9"), (transaction(refund_id=None),))[0] is Seen.DONE
     assert seen_refund(operation(), (transaction(S.FAILED),))[0] is Seen.REFUSED
     assert seen_refund(operation(), (transaction(S.PENDING),))[0] is Seen.UNDER_WAY
+
+
+def test_a_refund_that_names_nobody_may_be_ours() -> None:
+    asked_for = operation(transaction_id="7")
+    nobody_s = transaction(refund_id=None, original_transaction_id="7")
+    assert lookalikes(asked_for, (nobody_s,)) == {"9"}
+    assert lookalikes(asked_for, (replace(nobody_s, status=S.PENDING),)) == {"9"}
+    assert not lookalikes(replace(asked_for, result_transaction_id="8"), (nobody_s,))
+    for other in (
+        replace(nobody_s, refund_id=ID),
+        replace(nobody_s, amount=Money(99, "RUB")),
+        replace(nobody_s, original_transaction_id="6"),
+        replace(nobody_s, status=S.FAILED),
+        replace(nobody_s, is_refund=False),
+    ):
+        assert not lookalikes(asked_for, (other,))
 
 
 def test_what_the_payment_says_of_a_void_and_of_a_capture() -> None:

@@ -99,6 +99,24 @@ def seen_refund(operation: Operation, found: tuple[Transaction, ...]) -> tuple[S
     return Seen.NOT_THERE, None
 
 
+def lookalikes(operation: Operation, found: tuple[Transaction, ...]) -> frozenset[str]:
+    """Name refunds of the same payment and amount that say nothing of who asked for them: one may be ours."""
+    if operation.result_transaction_id is not None:
+        return frozenset()
+    return frozenset(
+        item.transaction_id
+        for item in found
+        if item.is_refund
+        and item.refund_id is None
+        and item.amount == operation.amount
+        and item.status not in (AttemptStatus.FAILED, AttemptStatus.CANCELED)
+        and (
+            item.original_transaction_id == operation.transaction_id
+            or (item.original_transaction_id is None and item.invoice_id == operation.invoice_id)
+        )
+    )
+
+
 # What the payment's own status says of an operation on it.
 SEEN_BY_PAYMENT: dict[tuple[OperationKind, AttemptStatus], Seen] = {
     (OperationKind.VOID, AttemptStatus.CANCELED): Seen.DONE,

@@ -1,23 +1,19 @@
 """What is done again and again: stuck rows are taken up, providers are asked, partitions are kept in order."""
 
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 from uuid import UUID
-
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from copeck.kernel.ids import new_id
 from copeck.observability.logs import get_logger
 from payments_gateway.domain.attempts import FINISHED
 from payments_gateway.domain.models import Operation, OperationKind, OperationStatus
-from payments_gateway.domain.provider import AttemptStatus, Shop, Transaction
 from payments_gateway.handlers import metrics
 from payments_gateway.handlers.context import Context
 from payments_gateway.handlers.forged import KEPT_ROWS_MAX
-from payments_gateway.handlers.status import take_in
+from payments_gateway.handlers.reconciliation import reconcile
 from payments_gateway.store import attempts as attempt_store
 from payments_gateway.store import callbacks as callback_store
-from payments_gateway.store import invoices as invoice_store
 from payments_gateway.store import operations as operation_store
 
 log = get_logger(__name__)
@@ -28,7 +24,6 @@ INBOX_KEPT_DAYS = 30
 ANSWERS_KEPT = timedelta(days=7)
 # A task that was sent and got lost is sent again after this.
 RESEND_AFTER = timedelta(seconds=30)
-_LIST_PAGES_MAX = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,65 +101,3 @@ async def sweep(context: Context) -> dict[str, int]:
         trimmed = await callback_store.trim_forged(tx, KEPT_ROWS_MAX)
         forgotten = await context.idempotency.forget(tx, now - ANSWERS_KEPT)
     return {"found": found, "partitions": changed, "forged_trimmed": trimmed, "answers_forgotten": forgotten}
-
-
-async def reconcile(context: Context, shop: Shop) -> int:
-    """Compare a shop's latest transactions with what we heard; take in what is news. Returns how many were."""
-    client = context.providers[shop.provider].client
-    now = context.clock.now()
-    since = now - timedelta(seconds=context.settings.reconcile_window_s)
-    until = now - timedelta(seconds=context.settings.reconcile_lag_s)
-    news = 0
-    for page in range(1, _LIST_PAGES_MAX + 1):
-        listed = await client.list_between(shop, since=since, until=until, page=page)
-        if not listed.known:
-            exchange = listed.exchange
-            log.warning(
-                "a shop's transactions cannot be listed",
-                shop=shop.shop,
-                error=exchange.error,
-                status_code=exchange.status_code,
-            )
-            break
-        news += await _take_in_news(context, shop, listed.transactions, now)
-        if not listed.more:
-            break
-    return news
-
-
-async def _take_in_news(context: Context, shop: Shop, transactions: tuple[Transaction, ...], now: datetime) -> int:
-    said = {item: _kind(item) for item in transactions}
-    statements = [(item.transaction_id, kind) for item, kind in said.items() if kind is not None]
-    if not statements:
-        return 0
-    news = 0
-    async with context.database.reading() as tx:
-        heard = await attempt_store.heard(tx, shop.provider, shop.shop, statements)
-    for item, kind in said.items():
-        if kind is None or (item.transaction_id, kind) in heard:
-            continue
-        # One invoice a transaction: whoever locks several does so in the order of their ids.
-        async with context.database.transaction() as tx:
-            news += await _take_in_one(context, tx, shop, item, now)
-    if news:
-        log.warning("transactions were found that nobody had told us of", shop=shop.shop, count=news)
-        context.poke_relay()
-    return news
-
-
-async def _take_in_one(
-    context: Context, tx: AsyncConnection, shop: Shop, transaction: Transaction, now: datetime
-) -> bool:
-    invoice = await invoice_store.get(tx, transaction.invoice_id) if transaction.invoice_id else None
-    if invoice is None:
-        return False
-    return await take_in(context, tx, shop, invoice, transaction, "reconciliation", now)
-
-
-def _kind(transaction: Transaction) -> str | None:
-    """Name the statement that a listed transaction makes; None while it is under way."""
-    if transaction.status not in FINISHED and transaction.status is not AttemptStatus.AUTHORIZED:
-        return None
-    if transaction.is_refund:
-        return "refunded" if transaction.status is AttemptStatus.SUCCEEDED else None
-    return transaction.status.value

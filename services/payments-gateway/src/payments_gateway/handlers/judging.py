@@ -31,6 +31,8 @@ from payments_gateway.store.hearing import Changes
 log = get_logger(__name__)
 
 _NOTED = frozenset({NotificationKind.RECURRENT, NotificationKind.RECEIPT})
+# What says that money has moved: if it cannot be read, it must come again rather than be forgotten.
+_MONEY_TAKEN = frozenset({NotificationKind.PAY, NotificationKind.CONFIRM})
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,8 +114,7 @@ def _judge_one(
 ) -> tuple[Judged, Envelope | None]:
     notification = arrived.notification
     if notification is None:
-        answer = CheckAnswer.NOT_ACCEPTED if arrived.kind is NotificationKind.CHECK else CheckAnswer.OK
-        return Judged("unreadable", answer, arrived.unreadable), None
+        return Judged("unreadable", _answer_to_unreadable(arrived.kind), arrived.unreadable), None
     if arrived.kind in _NOTED:
         return Judged("noted"), None
     if arrived.kind is NotificationKind.CHECK:
@@ -122,6 +123,13 @@ def _judge_one(
         # Answered so that it comes again: the invoice's event may be on its way. The bytes are kept each time.
         return Judged("orphan", CheckAnswer.BAD_INVOICE, "no such invoice is known"), None
     return _money(changes, known, arrived.shop, notification, str(arrived.id), now)
+
+
+def _answer_to_unreadable(kind: NotificationKind) -> CheckAnswer:
+    """Refuse what cannot be read when money hangs on it, as an orphan is refused, so that the provider tells again."""
+    if kind is NotificationKind.CHECK:
+        return CheckAnswer.NOT_ACCEPTED
+    return CheckAnswer.BAD_INVOICE if kind in _MONEY_TAKEN else CheckAnswer.OK
 
 
 def _check(
@@ -157,7 +165,7 @@ def _money(
         amount = invoice.amount
     if transaction_id is None or status is None or amount is None:
         reason = "the amount or the transaction is not one"
-        return Judged("unreadable", CheckAnswer.OK, reason, invoice.invoice_id), None
+        return Judged("unreadable", _answer_to_unreadable(notification.kind), reason, invoice.invoice_id), None
     said = _statement(notification, Statement(transaction_id, status, amount))
     if amount != invoice.amount and status in (AttemptStatus.SUCCEEDED, AttemptStatus.AUTHORIZED):
         metrics.AMOUNT_MISMATCHES.labels(shop.shop).inc()

@@ -23,4 +23,12 @@ OPERATIONS_ALARM = Counter(
 PROVIDER_SECONDS = Histogram(
     "copeck_gateway_provider_seconds", "Calls to providers.", ["provider", "path", "outcome"], buckets=LATENCY_BUCKETS
 )
+ORPHAN_TRANSACTIONS = Counter(
+    "copeck_gateway_orphan_transactions_total",
+    "Succeeded transactions in a provider's list that belong to no invoice of ours.",
+    ["provider", "shop"],
+)
+RECONCILE_BEHIND = Gauge(
+    "copeck_gateway_reconcile_behind_seconds", "How far behind the comparison of a shop's list is.", ["shop"]
+)
 DUE = Gauge("copeck_gateway_janitor_taken", "Rows that the last run of the janitor took up.", ["what"])

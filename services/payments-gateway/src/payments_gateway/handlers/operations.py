@@ -24,6 +24,7 @@ from payments_gateway.domain.operations import (
     after_call,
     after_question,
     backoff_s,
+    lookalikes,
     next_step,
     seen_refund,
 )
@@ -38,7 +39,7 @@ from payments_gateway.domain.provider import (
 )
 from payments_gateway.handlers import metrics
 from payments_gateway.handlers.context import Context
-from payments_gateway.handlers.refunds import settle_refund
+from payments_gateway.handlers.refunds import REFUNDED, settle_refund
 from payments_gateway.handlers.reports import hear, refund_report
 from payments_gateway.handlers.status import query_attempt
 from payments_gateway.store import attempts as attempt_store
@@ -51,6 +52,8 @@ log = get_logger(__name__)
 LEASE = timedelta(seconds=HARD_TIME_LIMIT_S + 30)
 _LIST_PAGES_MAX = 20
 _CLOCK_SKEW = timedelta(minutes=5)
+# A provider forgets idempotency keys after an hour: from then on the same call would be another refund.
+_KEY_REMEMBERED = timedelta(hours=1) - _CLOCK_SKEW
 _STATUS_AFTER: dict[OperationKind, AttemptStatus] = {
     OperationKind.VOID: AttemptStatus.CANCELED,
     OperationKind.CONFIRM: AttemptStatus.SUCCEEDED,
@@ -177,17 +180,38 @@ async def _ask(
     if seen is not Seen.NOT_THERE:
         return seen, transaction
     # `find` shows the last operation only; a later one may stand before ours.
-    since = (operation.first_sent_at or operation.created_at) - _CLOCK_SKEW
-    until = context.clock.now() + _CLOCK_SKEW
+    sent_at, now = operation.first_sent_at or operation.created_at, context.clock.now()
+    since, until = sent_at - _CLOCK_SKEW, now + _CLOCK_SKEW
+    alike = lookalikes(operation, last.transactions)
     for page in range(1, _LIST_PAGES_MAX + 1):
         listed = await provider.client.list_between(shop, since=since, until=until, page=page)
         _note(provider, talk, listed.exchange, "asked")
         if not listed.known:
             return Seen.CANNOT_TELL, None
         seen, transaction = seen_refund(operation, listed.transactions)
-        if seen is not Seen.NOT_THERE or not listed.more:
+        if seen is not Seen.NOT_THERE:
             return seen, transaction
+        alike |= lookalikes(operation, listed.transactions)
+        if not listed.more:
+            if now >= sent_at + _KEY_REMEMBERED and await _unclaimed(context, operation, alike):
+                return Seen.CANNOT_TELL, None
+            return Seen.NOT_THERE, None
     return Seen.CANNOT_TELL, None
+
+
+async def _unclaimed(context: Context, operation: Operation, alike: frozenset[str]) -> bool:
+    """Tell whether a refund that may be ours is nobody's yet; a second call could then give the money back twice."""
+    if not alike:
+        return False
+    async with context.database.reading() as tx:
+        refunds = await operation_store.refunds_of(tx, operation.provider, operation.shop, operation.invoice_id)
+        told = [(identifier, REFUNDED) for identifier in sorted(alike)]
+        heard = await attempt_store.heard(tx, operation.provider, operation.shop, told)
+    left = alike - {item.result_transaction_id for item in refunds} - {identifier for identifier, _ in heard}
+    if left:
+        metrics.OPERATIONS_ALARM.labels(operation.kind.value).inc()
+        log.error("a refund may have been made: look", operation_id=str(operation.id), transactions=sorted(left))
+    return bool(left)
 
 
 def _note(provider: Provider, talk: Talk, exchange: Exchange, outcome: str) -> None:
