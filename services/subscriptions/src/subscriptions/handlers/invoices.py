@@ -6,7 +6,7 @@ from uuid import UUID
 from prometheus_client import Counter, Histogram
 
 from copeck.contracts.envelope import Envelope
-from copeck.contracts.events import CommandRefused, InvoiceEvent
+from copeck.contracts.events import CommandRefused, InvoiceEvent, RefundFailed
 from copeck.kernel.errors import DomainError
 from subscriptions.domain import decisions
 from subscriptions.domain.machine import ENDED
@@ -28,6 +28,9 @@ DECIDING = PAID | RETURNED | DEAD
 
 ACTIVATIONS = Counter("copeck_subscriptions_periods_paid_total", "Periods that were paid.", ["product"])
 _UNWANTED = Counter("copeck_subscriptions_unwanted_payments_total", "Payments sent back by subscriptions.", ["product"])
+_REFUNDS_FAILED = Counter(
+    "copeck_subscriptions_refunds_failed_total", "Refunds that failed: a payer waits for money.", ["origin"]
+)
 LAG = Histogram(
     "copeck_subscriptions_activation_seconds",
     "From the commit of invoice.paid to the commit of the activation.",
@@ -50,6 +53,9 @@ async def on_event(context: Context, envelope: Envelope) -> None:
             await on_invoice(context, envelope, data)
     elif isinstance(data, CommandRefused) and data.command_type == "invoice.issue":
         await on_refusal(context, envelope, data)
+    elif isinstance(data, RefundFailed):
+        _REFUNDS_FAILED.labels(data.origin).inc()
+        log.error("refund %s of invoice %s failed: %s", data.refund_id, data.invoice_id, data.failure_code)
 
 
 async def on_invoice(context: Context, envelope: Envelope, event: InvoiceEvent) -> None:
