@@ -68,7 +68,7 @@ def _root() -> None:
 def main(arguments: list[str] | None = None) -> None:
     """Run a command line and exit with its status."""
     try:
-        status = app(arguments, standalone_mode=False)
+        status = app(arguments, standalone_mode=False, prog_name="copeck")
     except OperatorError as error:
         _complain(str(error), error.exit_code)
     except (BrokerUnavailableError, PublishError) as error:
