@@ -74,12 +74,14 @@ def run(count: int, seed: int, *, instance: str = "chaos", settle_s: float = SET
         nemesis = Nemesis(stack, site.emulator_url, state["urls"]["payments-gateway"], seed)
         nemesis.invoices = lambda: [purchase.invoice_id for purchase in shop.purchases if purchase.invoice_id]
         _shop_under_fire(shop, nemesis, count, seed)
-        truth = _settle(stack, site, shop, settle_s)
-        found = _judge(truth)
+        with psycopg.connect(state["databases"]["postgres"], autocommit=True) as database:
+            truth = _settle(database, stack, site, shop, settle_s)
+            found = _judge(truth)
+            statuses = dict(truth.rows("SELECT status, count(*) FROM state.invoices GROUP BY 1"))
         result = Result(
             seed, count, found, dict(nemesis.done), round(time.monotonic() - began, 1),
             behaviours=_count(purchase.behaviour for purchase in shop.purchases),
-            statuses=dict(truth.rows("SELECT status, count(*) FROM state.invoices GROUP BY 1")),
+            statuses=statuses,
             failures=dict(shop.failures.most_common(12)),
             unfinished=sum(not purchase.finished for purchase in shop.purchases),
         )  # fmt: skip
@@ -123,9 +125,10 @@ def _shop_under_fire(shop: Shop, nemesis: Nemesis, count: int, seed: int) -> Non
     say("chaos", "healed; waiting until everything has settled")
 
 
-def _settle(stack: Stack, site: Site, shop: Shop, settle_s: float) -> checks.Truth:
+def _settle(
+    database: "psycopg.Connection[tuple[Any, ...]]", stack: Stack, site: Site, shop: Shop, settle_s: float
+) -> checks.Truth:
     deadline = time.monotonic() + settle_s
-    database = psycopg.connect(stack.state()["databases"]["postgres"], autocommit=True)
     began = time.monotonic()
     while True:
         with client(site.emulator_url) as emulator:
