@@ -23,6 +23,10 @@ class SubscriptionsSettings(Settings):
     """How long a subscription whose period ended unpaid can still be paid."""
     due_poll_s: float = Field(default=1.0, gt=0, le=60)
     """How often the service looks for periods that have ended."""
+    catch_up_interval_s: float = Field(default=30.0, gt=0, le=3600)
+    """How often the State Storage is asked for invoices whose events never came."""
+    catch_up_after_s: float = Field(default=15.0, ge=0, le=3600)
+    """How old a change has to be before its event counts as missed."""
     retention_days: int = Field(default=30, ge=2, le=365)
     """How long answers under idempotency keys and ids of applied messages are kept."""
     consumer_prefetch: int = Field(default=50, ge=1, le=1000)

@@ -14,6 +14,7 @@ from subscriptions.domain import decisions
 from subscriptions.domain.machine import Status
 from subscriptions.domain.model import Outcome, Subscription
 from subscriptions.handlers import invoices
+from subscriptions.handlers.catch_up import catch_up
 from subscriptions.handlers.subscriptions import cancel
 
 pytestmark = pytest.mark.integration
@@ -159,3 +160,24 @@ async def test_rights(database_urls: dict[str, Any], statement: str) -> None:
     async with await psycopg.AsyncConnection.connect(database_urls["subscriptions"]) as connection:
         with pytest.raises(psycopg.errors.InsufficientPrivilege):
             await connection.execute(statement)
+
+
+@pytest.mark.parametrize(("status", "expected"), [("paid", Status.ACTIVE), ("expired", Status.INCOMPLETE)])
+async def test_an_invoice_whose_event_never_came_is_followed(world: World, status: str, expected: Status) -> None:
+    """A binding was lost for a while: the State Storage knows of the payment, no message says so."""
+    begun = await world.subscribe(new_id(), await world.plan())
+    assert begun.invoice_id is not None
+    now = world.clock.now()
+    await world.as_admin(
+        "INSERT INTO state.invoices (id, version, status, updated_at, account, kind, product, payer, beneficiary, "
+        "amount_minor, currency, late_policy, capture, expires_at, issued_at) VALUES "
+        f"('{begun.invoice_id}', 3, '{status}', '{now.isoformat()}', 'customer:x', 'subscription', 'cinema', 'x', "
+        f"'revenue:cinema', 19900, 'RUB', 'refund', 'automatic', '{now.isoformat()}', '{now.isoformat()}')"
+    )
+    assert await catch_up(world.context) == 0
+    world.clock.advance(timedelta(minutes=1))
+    assert await catch_up(world.context) == 1
+    assert (await world.subscription(begun.subscription.id)).status is expected
+    assert await catch_up(world.context) == 0
+    await world.hear(begun.invoice_id, status, version=3)
+    assert len(await world.access(begun.subscription.id)) == (1 if status == "paid" else 0)

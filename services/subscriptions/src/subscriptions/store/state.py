@@ -77,6 +77,42 @@ async def find_invoice(tx: AsyncConnection, invoice_id: UUID, user_id: UUID | No
     return _invoice(row) if row else None
 
 
+async def missed_invoices(
+    tx: AsyncConnection,
+    *,
+    taken: frozenset[str],
+    ended: frozenset[str],
+    returned: frozenset[str],
+    before: datetime,
+    since: datetime,
+    limit: int,
+) -> list[Invoice]:
+    """Return invoices that went on without this service: by `before`, and not long forgotten (`since`) unless open.
+
+    `taken` are statuses that an unpaid invoice leaves by, `ended` those that only an open one does, `returned` those
+    that a paid one does.
+    """
+    mine = period_invoices.c
+    behind = sa.or_(
+        sa.and_(mine.state.in_(("open", "annulled", "dead")), invoices.c.status.in_(taken)),
+        sa.and_(mine.state == "open", invoices.c.status.in_(ended)),
+        sa.and_(mine.state == "paid", invoices.c.status.in_(returned)),
+    )
+    query = (
+        sa.select(invoices)
+        .join(period_invoices, mine.invoice_id == invoices.c.id)
+        .where(
+            sa.or_(mine.state == "open", mine.expires_at > since),
+            invoices.c.version > mine.seen_version,
+            invoices.c.updated_at < before,
+            behind,
+        )
+        .order_by(invoices.c.id)
+        .limit(limit)
+    )
+    return [_invoice(row) for row in (await tx.execute(query)).all()]
+
+
 INVOICE_ORDERS = ("-issued_at", "issued_at")
 
 
