@@ -64,7 +64,7 @@ BUGS = (
                 "    first = {item.id for item in batch.incoming}\n",
             ),
         ),
-        f"{FAULTS}::test_an_old_message_that_comes_again_changes_nothing",
+        f"{FAULTS}::test_a_message_delivered_twice_is_answered_once",
     ),
     Bug(
         "events are published before the commit",

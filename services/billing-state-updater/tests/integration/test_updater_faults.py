@@ -261,3 +261,20 @@ async def test_cuts_at_any_moment_of_connecting_end_nothing(
         for invoice in more:
             await status_becomes(admin, invoice.invoice_id, "issued", timeout_s=40)
         assert await updater.stop() == 0
+
+
+async def test_a_message_delivered_twice_is_answered_once(
+    environment: dict[str, str], broker: Any, database_urls: Any
+) -> None:
+    """I-06: the inbox knows the message; its sender hears of the refusal once."""
+    admin = database_urls["admin"]
+    invoice = issue()
+    refund = commands.InvoiceRefund(account=CUSTOMER, invoice_id=invoice.invoice_id, refund_id=new_id())
+    async with running(environment):
+        await send(broker, "subscriptions", [invoice])
+        ids = await send(broker, "subscriptions", [refund])
+        await send(broker, "subscriptions", [refund], ids)
+        last = issue()
+        await send(broker, "subscriptions", [last])
+        await status_becomes(admin, last.invoice_id, "issued")
+    assert await rows(admin, "SELECT count(*) FROM state.outbox WHERE type = 'command.refused'") == [(1,)]
