@@ -12,6 +12,7 @@ from billing_state_updater.consumer import Lane, Shard
 from billing_state_updater.outbox import Outbox
 from copeck.contracts import commands
 from copeck.contracts.registry import shard_of
+from copeck.kernel.ids import new_id
 from copeck.testkit.proxy import TcpProxy
 from copeck.testkit.waiting import eventually, never
 from tests.support.updater import CUSTOMER, issue, paid, read, rows, running, send, status_becomes
