@@ -27,7 +27,9 @@ SETTINGS = {
     "COPECK_LEASE_S": str(LEASE_S),
     "COPECK_ATTEMPT_ASKED_AFTER_S": "3",
     "COPECK_OPERATION_RETRY_BASE_S": "0.2",
-    "COPECK_OPERATION_RETRY_CAP_S": "3",
+    # Attempts that nobody ever paid are asked about as long as their invoice can be paid: at a shorter cap thousands of
+    # them would keep the worker from the refunds.
+    "COPECK_OPERATION_RETRY_CAP_S": "30",
     "COPECK_OPERATION_SETTLES_AFTER_S": "6",
     "COPECK_RECONCILE_LAG_S": "2",
     "COPECK_RECONCILE_WINDOW_S": "900",
