@@ -158,7 +158,3 @@ class SyncDatabase:
     def close(self) -> None:
         """Close every connection."""
         self.engine.dispose()
-
-    def forget_connections(self) -> None:
-        """Drop the pool without closing its sockets: they belong to the parent process after a fork."""
-        self.engine.dispose(close=False)

@@ -9,7 +9,7 @@ from fastapi.responses import HTMLResponse
 from jinja2 import ChoiceLoader, Environment, FileSystemLoader, StrictUndefined, select_autoescape
 
 from copeck.web.csp import ContentPolicy
-from copeck.web.docs import STATIC, Assets, asset_version, shared_asset
+from copeck.web.docs import Assets, asset_version, shared_asset
 from copeck.web.problems import Problem
 from copeck.web.translations import LANGUAGE_COOKIE, LANGUAGES, Texts, language_of
 
@@ -111,8 +111,3 @@ class Pages:
 def _query(request: Request, language: str) -> str:
     query = request.url.include_query_params(lang=language).query
     return f"?{query}" if query else ""
-
-
-def shared_static() -> Path:
-    """Return the folder of the shared static files."""
-    return STATIC

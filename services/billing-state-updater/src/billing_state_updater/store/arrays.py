@@ -1,6 +1,6 @@
 """Columns as binary Postgres arrays, packed in one go: the hot path sends a column, never a row.
 
-psycopg dumps a list element by element, in Python; packing a column with one `struct` call costs a tenth of that.
+psycopg dumps a list element by element, in Python; a column is packed here with one `struct` call.
 The layout is the server's `array_send`: dimensions, a null flag, the element type, length, lower bound, elements.
 """
 
