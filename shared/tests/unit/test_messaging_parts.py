@@ -19,11 +19,12 @@ from copeck.contracts.commands import InvoiceExpire
 from copeck.contracts.envelope import Envelope
 from copeck.kernel.ids import new_id
 from copeck.messaging.backoff import Backoff
-from copeck.messaging.celery import QUEUES, make_celery, worker_command
+from copeck.messaging.celery import make_celery, worker_command
 from copeck.messaging.connection import loss_instead_of_cancellation, safe_url, user_of, with_heartbeat
 from copeck.messaging.errors import BrokerUnavailableError, Failure, PublishError, is_broker_fault
 from copeck.messaging.frames import encode_publish
 from copeck.messaging.publisher import OutgoingMessage
+from copeck.messaging.topology import CELERY_QUEUES, celery_queues
 from copeck.storage.engine import driver_url, libpq_url
 from copeck.storage.errors import is_transient, sqlstate_of
 from copeck.storage.roles import LOGINS, ROLES, SCHEMAS
@@ -195,7 +196,9 @@ def test_celery_is_set_up_to_lose_nothing_and_to_use_nothing_that_goes_away() ->
     # Transient queues that are not exclusive, and global prefetch, are deprecated by RabbitMQ 4.
     assert not conf.worker_enable_remote_control
     assert {"--without-gossip", "--without-mingle", "--without-heartbeat"} <= set(worker_command("gateway"))
-    assert set(QUEUES) == {queue.name for queue in conf.task_queues}
+    assert set(celery_queues()) == {queue.name for queue in conf.task_queues}
+    listened = worker_command("gateway")
+    assert listened[listened.index("-Q") + 1].split(",") == list(CELERY_QUEUES["gateway"])
     app.close()
 
 

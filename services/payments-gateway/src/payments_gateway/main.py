@@ -77,9 +77,9 @@ async def _bus(context: Context, health: Health) -> AsyncIterator[None]:
     consumer = make_consumer(context)
     context.poke_relay = relay.poke
     if settings.celery_broker_url:
-        from payments_gateway.tasks import enqueue
+        from payments_gateway.tasks import enqueue, enqueue_questions
 
-        context.enqueue = enqueue
+        context.enqueue, context.enqueue_questions = enqueue, enqueue_questions
     health.add("broker", publisher.ping)
     health.add("consumer", consumer.ping)
     running = [asyncio.create_task(relay.run(), name="relay"), asyncio.create_task(consumer.run(), name="consumer")]
@@ -157,7 +157,7 @@ async def _janitor_once(settings: GatewaySettings) -> str:
 
     context = make_context(settings, pool_size=2)
     taken: list[UUID] = []
-    context.enqueue = taken.extend
+    context.enqueue = context.enqueue_questions = taken.extend
     try:
         done = await janitor.run(context)
         results = [await operations.execute(context, operation_id) for operation_id in dict.fromkeys(taken)]

@@ -11,6 +11,7 @@ from celery import Celery
 from celery.signals import worker_process_init, worker_process_shutdown
 
 from copeck.messaging.celery import SOFT_TIME_LIMIT_S, make_celery, send_after_commit
+from copeck.messaging.topology import CELERY_QUEUES
 from copeck.observability.logs import configure_logging, get_logger
 from payments_gateway.composition import make_context
 from payments_gateway.handlers import janitor as tidy
@@ -23,6 +24,8 @@ T = TypeVar("T")
 
 # Ends before Celery's soft limit does, so that a slow provider is an outcome and not an interruption.
 TASK_TIMEOUT_S = SOFT_TIME_LIMIT_S - 3
+
+_, _QUESTIONS = CELERY_QUEUES["gateway"]
 
 settings = GatewaySettings()
 app: Celery = make_celery("gateway", settings, include=["payments_gateway.tasks"])
@@ -44,7 +47,7 @@ def _here() -> _Process:
     global _process  # noqa: PLW0603 - one loop and one pool a process
     if _process is None or _process.pid != os.getpid():
         context = make_context(settings, pool_size=2)
-        context.enqueue = enqueue
+        context.enqueue, context.enqueue_questions = enqueue, enqueue_questions
         _process = _Process(os.getpid(), asyncio.Runner(), context)
     return _process
 
@@ -83,6 +86,12 @@ def enqueue(operation_ids: list[UUID]) -> None:
     """Send the tasks of committed rows: in a thread, without retry; a failure is left to the janitor."""
     for operation_id in operation_ids:
         send_after_commit(execute_operation, [str(operation_id)])
+
+
+def enqueue_questions(operation_ids: list[UUID]) -> None:
+    """The same for operations that only ask: in their own queue, so that money never waits behind them."""
+    for operation_id in operation_ids:
+        send_after_commit(execute_operation, [str(operation_id)], queue=_QUESTIONS)
 
 
 @worker_process_init.connect(weak=False)

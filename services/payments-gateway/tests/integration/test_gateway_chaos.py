@@ -79,7 +79,7 @@ class Work:
         self.tasks: list[UUID] = []
         self.refunds: set[str] = set()
         self.random = random.Random(SEED)
-        world.context.enqueue = self.tasks.extend
+        world.context.enqueue = world.context.enqueue_questions = self.tasks.extend
 
     async def buy(self) -> None:
         invoice_id = await self.world.invoice()

@@ -92,7 +92,7 @@ class World:
 
     async def _operation(self, data: Any) -> UUID:
         taken: list[UUID] = []
-        self.context.enqueue = taken.extend
+        self.context.enqueue = self.context.enqueue_questions = taken.extend
         await event_handler.handle(self.context, Envelope.new(data, source="state-updater"))
         (operation_id,) = taken
         return operation_id
@@ -256,7 +256,7 @@ async def test_a_dropped_notification_is_made_up_for_by_the_janitor(world: World
     assert answer["Success"]
     await eventually(lambda: _due(world))
     taken: list[UUID] = []
-    world.context.enqueue = taken.extend
+    world.context.enqueue = world.context.enqueue_questions = taken.extend
     assert (await janitor.run(world.context)).attempts == 1
     (operation_id,) = taken
     assert await world.until(operation_id, "succeeded") == ["succeeded"]
@@ -293,10 +293,28 @@ async def test_a_lost_task_is_sent_again(world: World) -> None:
         await tx.execute(sa.delete(tables.operations_due))
         await tx.execute(sa.insert(tables.operations_due).values(due_at=sa.func.now(), operation_id=operation_id))
     taken: list[UUID] = []
-    world.context.enqueue = taken.extend
+    world.context.enqueue = world.context.enqueue_questions = taken.extend
     assert (await janitor.run(world.context)).operations == 1
     assert taken == [operation_id]
     assert (await janitor.run(world.context)).operations == 0
+
+
+async def test_questions_never_stand_before_money_that_is_owed(world: World) -> None:
+    await world.emulator.chaos(probabilities={"drop": 1.0})
+    invoice_id = await world.invoice()
+    await world.emulator.charge(invoice_id)
+    refund = await world.refund(*await world.paid())
+    await eventually(lambda: _due(world))
+    async with world.context.database.transaction() as tx:
+        await tx.execute(sa.update(tables.operations_due).values(due_at=sa.func.now()))
+    money: list[UUID] = []
+    questions: list[UUID] = []
+    world.context.enqueue, world.context.enqueue_questions = money.extend, questions.extend
+    await janitor.run(world.context)
+    assert money == [refund]
+    asked = [row["id"] for row in await world.table("operations") if row["kind"] == "status_query"]
+    assert asked
+    assert sorted(questions) == sorted(asked)
 
 
 async def test_i06_an_instruction_that_comes_twice_makes_one_operation(world: World) -> None:

@@ -8,7 +8,7 @@ from typer.testing import CliRunner
 from copeck.contracts.commands import InvoiceExpire
 from copeck.contracts.registry import REGISTRY
 from copeck.kernel.ids import new_id
-from copeck.messaging.celery import QUEUES
+from copeck.messaging.topology import celery_queues
 from reminder_cron.domain.kinds import INVOICE_EXPIRY, KINDS, OPEN_INVOICE, Due
 from reminder_cron.main import cli
 from reminder_cron.schedule import beat_schedule, ticks
@@ -22,7 +22,7 @@ def test_every_tick_is_in_beats_schedule_and_dies_with_its_interval() -> None:
     for tick in ticks(settings):
         entry = schedule[tick.name]
         assert entry["schedule"] == tick.every_s
-        assert tick.queue in QUEUES
+        assert tick.queue in celery_queues()
         assert entry["options"] == {"queue": tick.queue, "expires": max(tick.every_s, 1.0)}
 
 

@@ -16,14 +16,11 @@ from typing import Any, Protocol
 from celery import Celery, Task, signals
 from kombu import Exchange, Queue
 
-from copeck.messaging.topology import CELERY_USERS, celery_queue_arguments
+from copeck.messaging.topology import CELERY_QUEUES, celery_queue_arguments, celery_queues
 from copeck.observability import metrics
 from copeck.observability.trace import CORRELATION_HEADER, TRACEPARENT_HEADER, headers_scope, outgoing_headers
 
 log = logging.getLogger(__name__)
-
-QUEUES = CELERY_USERS
-"""The queues of the virtual host, one a service; who sends a task to another service names its queue."""
 
 SOFT_TIME_LIMIT_S = 45
 HARD_TIME_LIMIT_S = 60
@@ -45,9 +42,9 @@ def _queue(name: str) -> Queue:
 
 
 def make_celery(name: str, settings: CelerySettings, include: Sequence[str] = ()) -> Celery:
-    """Build a service's Celery application; `name` is also its queue. `include` names the modules with its tasks."""
-    if name not in QUEUES:
-        raise ValueError(f"{name} has no Celery queue; one of {', '.join(QUEUES)}")
+    """Build a service's Celery application; `name` is also its first queue. `include` names its modules of tasks."""
+    if name not in CELERY_QUEUES:
+        raise ValueError(f"{name} has no Celery queue; one of {', '.join(CELERY_QUEUES)}")
     app = Celery(name, include=list(include), set_as_current=True)
     app.conf.update(
         broker_url=settings.celery_broker_url,
@@ -60,7 +57,7 @@ def make_celery(name: str, settings: CelerySettings, include: Sequence[str] = ()
         broker_transport_options={"confirm_publish": True, "read_timeout": 30, "write_timeout": 10},
         # Named although it is the default: a countdown must survive a restart of the broker too.
         broker_native_delayed_delivery_queue_type="quorum",
-        task_queues=[_queue(queue) for queue in QUEUES],
+        task_queues=[_queue(queue) for queue in celery_queues()],
         task_default_queue=name,
         task_default_exchange=name,
         task_default_exchange_type="topic",
@@ -97,8 +94,20 @@ WORKER_ARGUMENTS = ("--without-gossip", "--without-mingle", "--without-heartbeat
 
 
 def worker_command(name: str, concurrency: int = 2) -> list[str]:
-    """Return the arguments for `app.worker_main`: only the service's own queue."""
-    own = ["-Q", name, "-c", str(concurrency), "-n", f"{name}-{os.getpid()}@%h", "-l", "WARNING"]
+    """Return the arguments for `app.worker_main`: only the service's own queues.
+
+    The broker serves the queues in turn, so that a long one takes no more than its share of the worker.
+    """
+    own = [
+        "-Q",
+        ",".join(CELERY_QUEUES[name]),
+        "-c",
+        str(concurrency),
+        "-n",
+        f"{name}-{os.getpid()}@%h",
+        "-l",
+        "WARNING",
+    ]
     return ["--quiet", "worker", *own, *WORKER_ARGUMENTS]
 
 
@@ -111,7 +120,7 @@ _executor: ThreadPoolExecutor | None = None
 _executor_lock = threading.Lock()
 
 
-def send_after_commit(task: Task[Any, Any], args: Sequence[Any] = ()) -> None:
+def send_after_commit(task: Task[Any, Any], args: Sequence[Any] = (), *, queue: str | None = None) -> None:
     """Send a task whose row is committed: at once, in a thread, without retry, and without waiting for it.
 
     A failure is logged and counted, and otherwise ignored: the janitor finds the row.
@@ -126,15 +135,16 @@ def send_after_commit(task: Task[Any, Any], args: Sequence[Any] = ()) -> None:
         metrics.TASK_SEND_FAILURES.labels(task.name).inc()
         return
     try:
-        executor.submit(_send_quietly, task, list(args), outgoing_headers())
+        executor.submit(_send_quietly, task, list(args), queue, outgoing_headers())
     except RuntimeError:
         # The interpreter shuts down.
         metrics.TASK_SEND_FAILURES.labels(task.name).inc()
 
 
-def _send_quietly(task: Task[Any, Any], args: list[Any], headers: dict[str, str]) -> None:
+def _send_quietly(task: Task[Any, Any], args: list[Any], queue: str | None, headers: dict[str, str]) -> None:
     try:
-        task.apply_async(args=tuple(args), retry=False, headers=headers)
+        where = {"queue": queue} if queue else {}
+        task.apply_async(args=tuple(args), retry=False, headers=headers, **where)
     except Exception as error:  # noqa: BLE001 - by design: the row is there, the janitor sends it again
         metrics.TASK_SEND_FAILURES.labels(task.name).inc()
         log.warning("task %s %s is not sent, its row waits for the janitor: %s", task.name, args, type(error).__name__)

@@ -30,8 +30,16 @@ DEAD_EXCHANGE = "billing.dead"
 COMMANDS_DEAD_QUEUE = "billing.commands.dead"
 MONITOR = "monitor"
 DEPLOYER = "deployer"
-CELERY_USERS = ("gateway", "reminders")
-"""Who enters Celery's host; each has a queue of its name there, made here so that it exists before its worker does."""
+CELERY_QUEUES: Mapping[str, tuple[str, ...]] = {
+    "gateway": ("gateway", "gateway.questions"),
+    "reminders": ("reminders",),
+}
+"""Who enters Celery's host, and the queues there that are its own: made here, so that they exist before a worker does.
+
+The first is where its tasks go by default. Questions have a queue apart, because there may be thousands of them (every
+attempt that was begun and never paid is asked about), and money that is owed must not wait behind them.
+"""
+CELERY_USERS = tuple(CELERY_QUEUES)
 USERS = (*SERVICES, OPERATOR, MONITOR, DEPLOYER)
 
 # The prefix of a message that was requeued again and again; a quarantine row comes long before it.
@@ -193,7 +201,7 @@ def definitions(
             _exchange(name, kind, billing_host)
             for name, kind in ((COMMANDS_EXCHANGE, "topic"), (EVENTS_EXCHANGE, "topic"), (DEAD_EXCHANGE, "direct"))
         ]
-        + [_exchange(name, "topic", celery_host) for name in CELERY_USERS],
+        + [_exchange(name, "topic", celery_host) for name in celery_queues()],
         "queues": [
             {
                 "name": name,
@@ -204,7 +212,7 @@ def definitions(
             }
             for name, host, arguments in (
                 *((queue.name, billing_host, queue.arguments()) for queue in queues()),
-                *((name, celery_host, celery_queue_arguments()) for name in CELERY_USERS),
+                *((name, celery_host, celery_queue_arguments()) for name in celery_queues()),
             )
         ],
         "bindings": [
@@ -218,10 +226,15 @@ def definitions(
             }
             for name, host, exchange, key in (
                 *((queue.name, billing_host, *binding) for queue in queues() for binding in queue.bindings),
-                *((name, celery_host, name, name) for name in CELERY_USERS),
+                *((name, celery_host, name, name) for name in celery_queues()),
             )
         ],
     }
+
+
+def celery_queues() -> tuple[str, ...]:
+    """Return the names of all Celery queues; each has an exchange of the same name."""
+    return tuple(name for names in CELERY_QUEUES.values() for name in names)
 
 
 def celery_queue_arguments() -> dict[str, Any]:

@@ -39,3 +39,6 @@ class Context:
     idempotency: Idempotency = field(default_factory=lambda: Idempotency(tables.idempotency))
     poke_relay: Callable[[], None] = _nothing
     enqueue: Callable[[list[UUID]], None] = _no_tasks
+    """Send the tasks of committed operations that move money."""
+    enqueue_questions: Callable[[list[UUID]], None] = _no_tasks
+    """Send the tasks of committed operations that only ask; they wait in a queue of their own."""

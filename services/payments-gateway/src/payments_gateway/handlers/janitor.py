@@ -43,10 +43,12 @@ async def run(context: Context) -> Tidied:
         if taken < BATCH:
             break
     for _ in range(BATCHES_MAX):
-        ids = await _operations(context)
-        context.enqueue(ids)
-        operations += len(ids)
-        if len(ids) < BATCH:
+        due = await _operations(context)
+        questions = [found for found, kind in due.items() if kind is OperationKind.STATUS_QUERY]
+        context.enqueue([found for found in due if found not in set(questions)])
+        context.enqueue_questions(questions)
+        operations += len(due)
+        if len(due) < BATCH:
             break
     metrics.DUE.labels("attempts").set(attempts)
     metrics.DUE.labels("operations").set(operations)
@@ -80,14 +82,14 @@ async def _attempts(context: Context) -> int:
     return len(due)
 
 
-async def _operations(context: Context) -> list[UUID]:
+async def _operations(context: Context) -> dict[UUID, OperationKind]:
     now = context.clock.now()
     async with context.database.transaction() as tx:
         due = await operation_store.take_due(tx, now, BATCH)
-        ids = await operation_store.unfinished(tx, due) if due else []
-        for operation_id in ids:
+        found = await operation_store.unfinished(tx, due) if due else {}
+        for operation_id in found:
             await operation_store.schedule(tx, operation_id, now + RESEND_AFTER)
-    return ids
+    return found
 
 
 async def sweep(context: Context) -> dict[str, int]:

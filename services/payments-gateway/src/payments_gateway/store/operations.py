@@ -55,10 +55,12 @@ async def take_due(tx: AsyncConnection, now: datetime, limit: int) -> list[UUID]
     return list(dict.fromkeys((await tx.execute(taken)).scalars()))
 
 
-async def unfinished(tx: AsyncConnection, ids: Iterable[UUID]) -> list[UUID]:
-    """Return those of the operations that are not finished."""
-    query = sa.select(operations.c.id).where(operations.c.id.in_(list(ids)), operations.c.status.in_(UNFINISHED))
-    return list((await tx.execute(query)).scalars())
+async def unfinished(tx: AsyncConnection, ids: Iterable[UUID]) -> dict[UUID, OperationKind]:
+    """Return those of the operations that are not finished, with their kinds."""
+    query = sa.select(operations.c.id, operations.c.kind).where(
+        operations.c.id.in_(list(ids)), operations.c.status.in_(UNFINISHED)
+    )
+    return {row.id: OperationKind(row.kind) for row in await tx.execute(query)}
 
 
 async def get(tx: AsyncConnection, operation_id: UUID, *, lock: bool = False) -> Operation | None:
