@@ -53,7 +53,8 @@ CREATE TABLE gateway.commission_rules (
     PRIMARY KEY (currency, kind, version)
 );
 
--- What a wallet's owner asked for. A deposit's id is its invoice's, a withdrawal's its payout's, a payment's its attempt's.
+-- What a wallet's owner asked for. A deposit's id is its invoice's, a withdrawal's its payout's, a payment's its
+-- attempt's.
 CREATE TABLE gateway.wallet_payments (
     payment_id uuid PRIMARY KEY,
     kind text NOT NULL CHECK (kind IN ('deposit', 'withdrawal', 'payment')),

@@ -143,8 +143,8 @@ def send_after_commit(task: Task[Any, Any], args: Sequence[Any] = (), *, queue: 
 
 def _send_quietly(task: Task[Any, Any], args: list[Any], queue: str | None, headers: dict[str, str]) -> None:
     try:
-        where = {"queue": queue} if queue else {}
-        task.apply_async(args=tuple(args), retry=False, headers=headers, **where)
+        default: str = task.app.conf.task_default_queue
+        task.apply_async(args=tuple(args), retry=False, headers=headers, queue=queue or default)
     except Exception as error:  # noqa: BLE001 - by design: the row is there, the janitor sends it again
         metrics.TASK_SEND_FAILURES.labels(task.name).inc()
         log.warning("task %s %s is not sent, its row waits for the janitor: %s", task.name, args, type(error).__name__)
