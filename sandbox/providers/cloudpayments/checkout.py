@@ -18,11 +18,11 @@ from sandbox.providers.cloudpayments.api.call import World, silence, world_of
 from sandbox.providers.cloudpayments.cards import CardError, read_card
 from sandbox.providers.cloudpayments.chaos import Switch
 from sandbox.providers.cloudpayments.engine import LATE, THREE_DS, Order, RefusedError
-from sandbox.providers.cloudpayments.money import AmountError, format_amount, parse_amount
 from sandbox.providers.cloudpayments.reasons import reason
 from sandbox.providers.cloudpayments.settings import Shop
 from sandbox.providers.cloudpayments.store import Transaction
 from sandbox.providers.cloudpayments.texts import CARD_ERRORS, TEXTS
+from sandbox.providers.money import AmountError, format_amount, parse_amount
 
 HERE = Path(__file__).parent
 SCRIPT = (HERE / "static" / "cloudpayments.js").read_bytes()

@@ -9,10 +9,10 @@ from urllib.parse import urlencode
 
 import orjson
 
-from sandbox.providers.cloudpayments.money import format_amount
 from sandbox.providers.cloudpayments.reasons import reason
 from sandbox.providers.cloudpayments.settings import NoticeType, Shop
 from sandbox.providers.cloudpayments.store import Transaction
+from sandbox.providers.money import format_amount
 
 Fields = dict[str, Any]
 FORM, JSON = "application/x-www-form-urlencoded", "application/json; charset=utf-8"

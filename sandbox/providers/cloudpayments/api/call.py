@@ -21,10 +21,10 @@ from sandbox.providers.cloudpayments.cards import CardError
 from sandbox.providers.cloudpayments.chaos import Switch
 from sandbox.providers.cloudpayments.delivery import Delivery
 from sandbox.providers.cloudpayments.engine import Engine, RefusedError
-from sandbox.providers.cloudpayments.money import AmountError, parse_amount
 from sandbox.providers.cloudpayments.settings import Settings, Shop
 from sandbox.providers.cloudpayments.store import Store, now_ms
 from sandbox.providers.cloudpayments.subscriptions import Subscriptions
+from sandbox.providers.money import AmountError, parse_amount
 
 FIELDS_MAX = 150_000
 _SILENCE_STEP_MS = 100

@@ -9,10 +9,10 @@ from typing import Any
 import orjson
 
 from sandbox.providers.cloudpayments.engine import THREE_DS
-from sandbox.providers.cloudpayments.money import format_amount
 from sandbox.providers.cloudpayments.reasons import reason
 from sandbox.providers.cloudpayments.settings import Shop
 from sandbox.providers.cloudpayments.store import Transaction
+from sandbox.providers.money import format_amount
 
 STATUS_CODES = {
     "AwaitingAuthentication": 1, "Authorized": 2, "Completed": 3, "Cancelled": 4, "Declined": 5, "Pending": 6,

@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 
 from sandbox.providers.cloudpayments.cards import CardError, luhn, make_cryptogram, read_card, read_cryptogram
 from sandbox.providers.cloudpayments.chaos import Armed, Chaos, Switch
-from sandbox.providers.cloudpayments.money import AmountError, format_amount, parse_amount
 from sandbox.providers.cloudpayments.signing import signature_headers
 from sandbox.providers.cloudpayments.store import Store
+from sandbox.providers.money import AmountError, format_amount, parse_amount
 
 NOW = datetime(2026, 11, 21, tzinfo=UTC)
 # Body and signature as seen on the wire with this secret.
