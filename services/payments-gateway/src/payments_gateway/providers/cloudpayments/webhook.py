@@ -16,15 +16,14 @@ from typing import Any
 from urllib.parse import parse_qsl, unquote_to_bytes
 
 from cryptography.fernet import Fernet
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
+from payments_gateway.domain import sealing
 from payments_gateway.domain.provider import RawCallback, UnreadableCallback
 
 FIELDS_MAX = 200
 SEALED = b"[sealed]"
 _TOKEN = re.compile(rb'(?P<before>(?:^|&)Token=|"Token"\s*:\s*")(?P<token>[^&"\n]+)')
-_SEAL_INFO = b"copeck callback seal v1"
+_PURPOSE = "copeck callback seal v1"
 _WHOLE, _TOKENS = b"body:", b"tokens:"
 
 
@@ -88,8 +87,7 @@ def unseal(secret: str, body: bytes, sealed: bytes | None) -> bytes:
 
 @lru_cache(maxsize=64)
 def _fernet(secret: str) -> Fernet:
-    key = HKDF(algorithm=hashes.SHA256(), length=32, salt=None, info=_SEAL_INFO).derive(secret.encode())
-    return Fernet(base64.urlsafe_b64encode(key))
+    return Fernet(base64.urlsafe_b64encode(sealing.key_of(secret, _PURPOSE)))
 
 
 def _is_json(callback: RawCallback) -> bool:
