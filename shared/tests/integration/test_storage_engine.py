@@ -9,7 +9,7 @@ from sqlalchemy.exc import DBAPIError
 
 from copeck.storage.engine import Database, SyncDatabase, Timeouts
 from copeck.storage.errors import is_transient, sqlstate_of
-from copeck.storage.idempotency import Idempotency, KeyReused, KeyUnfinished
+from copeck.storage.idempotency import Claim, Idempotency, KeyReused, KeyUnfinished, StoredAnswer
 from copeck.testkit.proxy import TcpProxy
 
 from .conftest import Probe, now
@@ -162,3 +162,57 @@ def test_sessions_run_in_utc_under_their_own_name(probe: Probe) -> None:
     with psycopg.connect(probe.urls["admin"]) as admin:
         row = admin.execute("SELECT count(*) FROM pg_stat_activity WHERE application_name = 'named'").fetchone()
     assert row == (0,)
+
+
+def _claim(key: str, request_hash: str = "h", body: object = None, scope: str = "s") -> Claim:
+    return Claim(scope, key, request_hash, 202, body)
+
+
+async def test_many_keys_are_taken_with_their_answers(probe: Probe) -> None:
+    keys = Idempotency(probe.idempotency)
+    async with probe.database.transaction() as tx:
+        taken = await keys.claim_many(tx, [_claim("b", body={"z": 1, "a": "ё"}), _claim("a", body=[1])])
+    assert taken == [None, None]
+    async with probe.database.transaction() as tx:
+        said = await keys.claim_many(tx, [_claim("new"), _claim("b"), _claim("a", "another"), _claim("b", scope="t")])
+    assert said[0] is None
+    assert said[1] == StoredAnswer(202, {"z": 1, "a": "ё"})
+    assert isinstance(said[1], StoredAnswer)
+    assert list(said[1].body) == ["z", "a"]
+    assert isinstance(said[2], KeyReused)
+    assert said[3] is None
+    async with probe.database.transaction() as tx:
+        assert await keys.answers(tx, [_claim("b"), _claim("free")]) == [said[1], None]
+        assert await keys.claim_many(tx, []) == []
+
+
+async def test_of_equal_keys_in_a_batch_the_first_wins(probe: Probe) -> None:
+    keys = Idempotency(probe.idempotency)
+    claims = [_claim("k", body=1), _claim("k", body=2), _claim("k", "another", body=3)]
+    async with probe.database.transaction() as tx:
+        said = await keys.claim_many(tx, claims)
+    assert said[:2] == [None, StoredAnswer(202, 1)]
+    assert isinstance(said[2], KeyReused)
+
+
+async def test_batches_at_the_same_time_have_one_effect_each_key(probe: Probe) -> None:
+    keys = Idempotency(probe.idempotency)
+    names = [f"k{number}" for number in range(20)]
+
+    async def batch(names: list[str]) -> int:
+        async with probe.database.transaction() as tx:
+            taken = await keys.claim_many(tx, [_claim(name) for name in names])
+            return taken.count(None)
+
+    # Half of them name the keys backwards: they would deadlock if keys were taken as they come.
+    counts = await asyncio.gather(*(batch(names if turn % 2 else names[::-1]) for turn in range(8)))
+    assert sum(counts) == len(names)
+
+
+async def test_a_key_that_was_begun_by_itself_is_met_by_a_batch(probe: Probe) -> None:
+    keys = Idempotency(probe.idempotency)
+    async with probe.database.transaction() as tx:
+        await keys.begin(tx, "s", "k", "h")
+    async with probe.database.transaction() as tx:
+        (said,) = await keys.claim_many(tx, [_claim("k")])
+    assert isinstance(said, KeyUnfinished)

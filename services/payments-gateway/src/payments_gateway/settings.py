@@ -43,6 +43,8 @@ class GatewaySettings(Settings):
     reconcile_window_s: int = Field(default=900, ge=60)
     reconcile_lag_s: int = Field(default=60, ge=0)
     worker_concurrency: int = Field(default=2, ge=1, le=30)
+    transaction_fee_basis_points: int = Field(default=200, ge=0, le=10_000)
+    deposit_expires_s: int = Field(default=3600, ge=60, le=30 * 86_400)
 
     def shop_list(self) -> list[tuple[Shop, tuple[str, ...]]]:
         """Return the shops with the addresses of their provider filled in, and the products that each may sell."""

@@ -6,12 +6,14 @@ from typing import ClassVar
 class DomainError(Exception):
     """A refusal by a business rule; the web edge answers it as problem details, a consumer sets the message aside.
 
-    `type` is a stable slug for programs, `title` a sentence for people, `status` the HTTP status that fits.
+    `type` is a stable slug for programs, `title` a sentence for people, `status` the HTTP status that fits;
+    `retry_after_s` says when to come back, for what passes by itself.
     """
 
     type: ClassVar[str] = "refused"
     title: ClassVar[str] = "The request was refused"
     status: ClassVar[int] = 409
+    retry_after_s: ClassVar[int | None] = None
 
     def __init__(self, detail: str = "", field: str | None = None) -> None:
         super().__init__(detail or self.title)

@@ -1,12 +1,13 @@
 """Idempotency keys: one key, one effect, one answer, all in the transaction of the effect itself."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, ClassVar
 
 import sqlalchemy as sa
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.dialects.postgresql import ARRAY, insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from copeck.kernel.errors import DomainError
@@ -16,6 +17,17 @@ from copeck.kernel.errors import DomainError
 class StoredAnswer:
     """What the first request under a key was answered."""
 
+    status: int
+    body: Any
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A key that is taken together with the answer that its request gets, since that is known beforehand."""
+
+    scope: str
+    key: str
+    request_hash: str
     status: int
     body: Any
 
@@ -41,6 +53,7 @@ class Idempotency:
 
     def __init__(self, table: sa.Table) -> None:
         self._table = table
+        self._take = _take_many(table)
 
     async def begin(self, tx: AsyncConnection, scope: str, key: str, request_hash: str) -> StoredAnswer | None:
         """Claim the key. None: this request is the first. Otherwise the answer that was given.
@@ -78,9 +91,87 @@ class Idempotency:
         if (await tx.execute(keep)).rowcount != 1:
             raise RuntimeError("finish() needs begin() before it in the same transaction")
 
+    async def claim_many(
+        self, tx: AsyncConnection, claims: Sequence[Claim]
+    ) -> list[StoredAnswer | KeyReused | KeyUnfinished | None]:
+        """Take many keys at once, with their answers; for each claim, in order, what `begin` would have said.
+
+        None: this claim is the first, and its effect belongs into this transaction. Errors are returned and not
+        raised, since they concern one claim and not its neighbours. Of equal keys among the claims the first one wins.
+        Other transactions that hold a key are waited for, as in `begin`; keys are taken in one order, so that two
+        batches never wait for each other.
+        """
+        if not claims:
+            return []
+        first: dict[tuple[str, str], int] = {}
+        for index, claim in enumerate(claims):
+            first.setdefault((claim.scope, claim.key), index)
+        chosen = [claims[first[name]] for name in sorted(first)]
+        values = {
+            "scopes": [claim.scope for claim in chosen],
+            "keys": [claim.key for claim in chosen],
+            "hashes": [claim.request_hash for claim in chosen],
+            "statuses": [claim.status for claim in chosen],
+            "bodies": [json.dumps(claim.body) for claim in chosen],
+        }
+        taken = {(row.scope, row.key) for row in await tx.execute(self._take, values)}
+        mine = {first[name] for name in taken}
+        known = await self._known(tx, claims, mine) if len(mine) < len(claims) else {}
+        return [None if index in mine else _said(claim, known) for index, claim in enumerate(claims)]
+
+    async def answers(
+        self, tx: AsyncConnection, claims: Sequence[Claim]
+    ) -> list[StoredAnswer | KeyReused | KeyUnfinished | None]:
+        """Return what was answered under keys, without taking any; None where a key is free."""
+        known = await self._known(tx, claims, set())
+        return [_said(claim, known) if (claim.scope, claim.key) in known else None for claim in claims]
+
+    async def _known(self, tx: AsyncConnection, claims: Sequence[Claim], mine: set[int]) -> dict[tuple[str, str], Any]:
+        table = self._table
+        names = sorted({(claim.scope, claim.key) for index, claim in enumerate(claims) if index not in mine})
+        query = sa.select(table.c.scope, table.c.key, table.c.request_hash, table.c.status, table.c.body).where(
+            sa.tuple_(table.c.scope, table.c.key).in_(names)
+        )
+        return {(row.scope, row.key): row for row in await tx.execute(query)}
+
     async def forget(self, tx: AsyncConnection, before: datetime, limit: int = 1000) -> int:
         """Delete up to `limit` answers older than a moment; returns how many."""
         table = self._table
         old = sa.select(table.c.scope, table.c.key).where(table.c.created_at < before).limit(limit)
         gone = sa.delete(table).where(sa.tuple_(table.c.scope, table.c.key).in_(old))
         return (await tx.execute(gone)).rowcount
+
+
+def _take_many(table: sa.Table) -> sa.sql.Executable:
+    """Return the statement that takes many keys: built once, since building costs more than sending."""
+    texts = (sa.bindparam(name, type_=ARRAY(sa.Text)) for name in ("scopes", "keys", "hashes"))
+    columns = sa.func.unnest(
+        *texts,
+        sa.bindparam("statuses", type_=ARRAY(sa.SmallInteger)),
+        sa.bindparam("bodies", type_=ARRAY(sa.Text)),
+    ).table_valued("scope", "key", "request_hash", "status", "body")
+    claimed = sa.select(
+        columns.c.scope,
+        columns.c.key,
+        columns.c.request_hash,
+        columns.c.status,
+        sa.cast(columns.c.body, table.c.body.type),
+    )
+    return (
+        insert(table)
+        .from_select(["scope", "key", "request_hash", "status", "body"], claimed)
+        .on_conflict_do_nothing()
+        .returning(table.c.scope, table.c.key)
+    )
+
+
+def _said(claim: Claim, known: dict[tuple[str, str], Any]) -> StoredAnswer | KeyReused | KeyUnfinished:
+    """Say what a key that was taken before means for a claim."""
+    row = known.get((claim.scope, claim.key))
+    if row is None:
+        return KeyUnfinished("the key is being forgotten; try again", "Idempotency-Key")
+    if row.request_hash != claim.request_hash:
+        return KeyReused(field="Idempotency-Key")
+    if row.status is None:
+        return KeyUnfinished(field="Idempotency-Key")
+    return StoredAnswer(row.status, row.body)

@@ -162,7 +162,8 @@ async def _on_problem(request: Request, error: Problem) -> Response:
 
 
 async def _on_domain_error(request: Request, error: DomainError) -> Response:
-    return _respond(request, Problem(error.status, error.type, error.title, error.detail, error.field))
+    headers = None if error.retry_after_s is None else {"Retry-After": str(error.retry_after_s)}
+    return _respond(request, Problem(error.status, error.type, error.title, error.detail, error.field, headers=headers))
 
 
 # What the framework itself refuses, by status.
