@@ -27,6 +27,7 @@ _PORTS = {
     "COPECK_PUBLIC_PORT": "18080",
     "COPECK_ADMIN_PORT": "18443",
     "COPECK_EMULATOR_PORT": "18090",
+    "COPECK_MOCK_GATEWAY_PORT": "18091",
     "COPECK_MANAGEMENT_PORT": "15673",
 }
 
@@ -38,6 +39,7 @@ def make_secrets() -> Path:
     broker = {name: secrets.token_urlsafe(18) for name in USERS}
     postgres, admin = secrets.token_urlsafe(18), secrets.token_urlsafe(18)
     shop = {"public_id": f"test_api_{secrets.token_hex(12)}", "api_secret": secrets.token_hex(16)}
+    mock = {"public_id": f"mock_{secrets.token_hex(12)}", "api_secret": secrets.token_hex(16)}
     notify = f"http://nginx:8080/payments/api/v1/paid/{PROVIDER}/{{shop}}/{{type}}"
     rabbitmq = (
         f"default_user = copeck-admin\ndefault_pass = {admin}\nloopback_users = none\n"
@@ -54,6 +56,7 @@ def make_secrets() -> Path:
         "auth_signing_secret": secrets.token_urlsafe(48),
         "shops": json.dumps([{"provider": PROVIDER, "shop": SHOP, **shop}]),
         "emulator_shops": json.dumps([{"name": SHOP, "notify_url": notify, **shop}]),
+        "mock_shops": json.dumps([mock]),
     }
     for name in ("auth", "subscriptions", "state_updater", "gateway", "reminders", "operator"):
         texts[f"{name}_database_url"] = f"postgresql://{name}:{database[name]}@postgres:5432/copeck"
@@ -102,7 +105,12 @@ class Compose:
             # A build fetches packages, and the host's network is the one that is known to have a way out.
             "COPECK_BUILD_NETWORK": os.environ.get("COPECK_BUILD_NETWORK", "host"),
         }
-        self.urls = {"public": public, "admin": self._env["COPECK_ADMIN_URL"], "cloudpayments": emulator}
+        self.urls = {
+            "public": public,
+            "admin": self._env["COPECK_ADMIN_URL"],
+            "cloudpayments": emulator,
+            "mock-gateway": f"http://127.0.0.1:{_PORTS['COPECK_MOCK_GATEWAY_PORT']}",
+        }
 
     def run(self, *arguments: str, timeout_s: float = _READY_TIMEOUT_S, quiet: bool = False, text: str = "") -> str:
         """Run one Compose command; its output is shown, or returned when quiet."""

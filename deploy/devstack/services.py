@@ -26,9 +26,11 @@ class Wiring:
     celery: Mapping[str, str]
     ports: Mapping[str, int]
     public_url: str
-    emulator_dir: str
+    emulators_dir: str
     shop_public_id: str = field(default_factory=lambda: f"test_api_{secrets.token_hex(12)}")
     shop_secret: str = field(default_factory=lambda: secrets.token_hex(16))
+    mock_public_id: str = field(default_factory=lambda: f"mock_{secrets.token_hex(12)}")
+    mock_secret: str = field(default_factory=lambda: secrets.token_hex(16))
     signing_secret: str = field(default_factory=lambda: secrets.token_urlsafe(32))
     extra: Mapping[str, str] = field(default_factory=dict)
 
@@ -57,6 +59,7 @@ def _gateway(wiring: Wiring) -> Mapping[str, str]:
     return {
         "COPECK_CLOUDPAYMENTS_API_URL": wiring.url("cloudpayments"),
         "COPECK_CLOUDPAYMENTS_WIDGET_URL": f"{wiring.url('cloudpayments')}/bundles/cloudpayments.js",
+        "COPECK_MOCK_GATEWAY_URL": wiring.url("mock-gateway"),
         "COPECK_SHOPS": json.dumps([shop]),
     }
 
@@ -79,13 +82,23 @@ def _emulator(wiring: Wiring) -> Mapping[str, str]:
         "SANDBOX_CLOUDPAYMENTS_HOST": HOST,
         "SANDBOX_CLOUDPAYMENTS_PORT": str(wiring.ports["cloudpayments"]),
         "SANDBOX_CLOUDPAYMENTS_PUBLIC_URL": wiring.url("cloudpayments"),
-        "SANDBOX_CLOUDPAYMENTS_DATA_DIR": wiring.emulator_dir,
+        "SANDBOX_CLOUDPAYMENTS_DATA_DIR": f"{wiring.emulators_dir}/cloudpayments",
         "SANDBOX_CLOUDPAYMENTS_SHOPS": json.dumps([shop]),
+    }
+
+
+def _mock_gateway(wiring: Wiring) -> Mapping[str, str]:
+    return {
+        "SANDBOX_MOCK_HOST": HOST,
+        "SANDBOX_MOCK_PORT": str(wiring.ports["mock-gateway"]),
+        "SANDBOX_MOCK_DATA_DIR": f"{wiring.emulators_dir}/mock-gateway",
+        "SANDBOX_MOCK_SHOPS": json.dumps([{"public_id": wiring.mock_public_id, "api_secret": wiring.mock_secret}]),
     }
 
 
 SERVICES: tuple[Service, ...] = (
     Service("cloudpayments", ("sandbox.providers.cloudpayments", "serve"), health_path="/healthz", settings=_emulator),
+    Service("mock-gateway", ("sandbox.providers.mock", "serve"), health_path="/healthz", settings=_mock_gateway),
     Service("auth", ("auth", "serve"), role="auth", broker_user="auth", settings=_auth),
     Service("subscriptions", ("subscriptions", "serve"), role="subscriptions", broker_user="subscriptions"),
     Service(
@@ -169,7 +182,7 @@ def create(
         env=environment(service, wiring, at),
         cwd=ROOT,
         health=health.http(f"http://{HOST}:{at}{service.health_path}"),
-        # Eight interpreters start at once; on a busy machine of two cores that takes its time.
+        # Nine interpreters start at once; on a busy machine of two cores that takes its time.
         ready_timeout_s=180,
         stop_timeout_s=20,
     )

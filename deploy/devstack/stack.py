@@ -16,7 +16,7 @@ from deploy.devstack.scratch import MAIN, ROOT, Scratch
 from deploy.devstack.services import Wiring
 
 # Ports that are nice to remember, for the instance that a person looks at; another is taken when one is in use.
-_PREFERRED = {"public": (8080, 8088), "admin": (8443,), "cloudpayments": (8090,)}
+_PREFERRED = {"public": (8080, 8088), "admin": (8443,), "cloudpayments": (8090,), "mock-gateway": (8091,)}
 _RESTARTS_MAX = 5
 
 
@@ -112,8 +112,8 @@ class Stack:
             for name in ("public", "admin", *(service.name for service in services.SERVICES))
         }
         public = f"http://{HOST}:{ports['public']}"
-        emulator_dir = str(self.scratch.dir / "cloudpayments")
-        self._wiring = Wiring(endpoints, databases, brokers, celery, ports, public, emulator_dir, extra=self._extra_env)
+        emulators = str(self.scratch.dir)
+        self._wiring = Wiring(endpoints, databases, brokers, celery, ports, public, emulators, extra=self._extra_env)
         self._write_state()
         _side_by_side(
             lambda: prepare.prepare_database(endpoints, self.logins),
@@ -231,6 +231,7 @@ class Stack:
             "monitor": {"user": "monitor", "password": self.logins.broker["monitor"]},
             "people": self.people,
             "shop": {"public_id": wiring.shop_public_id, "api_secret": wiring.shop_secret},
+            "mock_shop": {"public_id": wiring.mock_public_id, "api_secret": wiring.mock_secret},
             "environment": {
                 name: services.environment(services.BY_NAME[name], wiring, wiring.ports[name]) for name in self._names
             },

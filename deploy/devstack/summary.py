@@ -22,6 +22,7 @@ def lines(state: dict[str, Any]) -> list[tuple[str, str]]:
         ("", "Behind the scenes"),
         ("admin listener", urls["admin"]),
         ("CloudPayments", f"{urls.get('cloudpayments', '-')} (emulator; test card 4000 0000 0000 3055)"),
+        ("mock gateway", f"{urls.get('mock-gateway', '-')} (emulator; what it really paid: /sandbox/log)"),
         (
             "RabbitMQ",
             f"http://{management}/ (login {state['monitor']['user']}, password {state['monitor']['password']})",

@@ -65,14 +65,11 @@ class Gateway:
 Start = Callable[..., AbstractAsyncContextManager[Gateway]]
 
 
-@pytest.fixture
-def start(tmp_path: Path) -> Start:
-    """Start an emulator; starting again in one test finds the state of the first."""
-
+def starter(data_dir: Path) -> Start:
     @asynccontextmanager
     async def run(**settings: Any) -> AsyncIterator[Gateway]:
         shop = Shop(public_id=KEYS[0], api_secret=SecretStr(KEYS[1]))
-        app = create_app(Settings(data_dir=tmp_path / "mock", shops=[shop], **settings))
+        app = create_app(Settings(data_dir=data_dir, shops=[shop], **settings))
         with socket.socket() as bound:
             bound.bind(("127.0.0.1", 0))
             server = uvicorn.Server(uvicorn.Config(app, log_level="error", access_log=False))
@@ -88,6 +85,19 @@ def start(tmp_path: Path) -> Start:
 
 
 @pytest.fixture
-async def gateway(start: Start) -> AsyncIterator[Gateway]:
-    async with start() as running:
+def start(tmp_path: Path) -> Start:
+    """Start an emulator; starting again in one test finds the state of the first."""
+    return starter(tmp_path / "mock")
+
+
+@pytest.fixture(scope="session")
+async def running_gateway(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Gateway]:
+    async with starter(tmp_path_factory.mktemp("mock"))() as running:
         yield running
+
+
+@pytest.fixture
+async def gateway(running_gateway: Gateway) -> Gateway:
+    """One emulator for most tests, emptied before each."""
+    await running_gateway.client.post("/sandbox/reset")
+    return running_gateway
