@@ -5,7 +5,10 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from dataclasses import dataclass
+from pathlib import Path
 from xml.etree import ElementTree
 
 from deploy.devstack.console import RunnerError, say
@@ -30,6 +33,8 @@ class Suite:
     own_stack: bool = False
     """Starts servers of its own, because it breaks them."""
     workers: int = 0
+    beside: bool = False
+    """Runs at the same time as the suite before it: both wait for services most of their time."""
     timeout_s: int = 900
 
 
@@ -37,9 +42,10 @@ class Suite:
 # sync Playwright and pytest-asyncio cannot share one.
 SUITES = (
     Suite("unit", "not (integration or e2e or browser or chaos or bench)", workers=2),
-    Suite("integration", "integration", workers=2),
+    # More workers than cores: most of these tests wait for a server or for a process that starts.
+    Suite("integration", "integration", workers=4),
     Suite("e2e", "e2e", ("tests",), needs_services=True),
-    Suite("browser", "browser", ("tests",), needs_services=True),
+    Suite("browser", "browser", ("tests",), needs_services=True, beside=True),
     Suite("chaos", "chaos", ("tests",), own_stack=True),
 )
 
@@ -89,7 +95,8 @@ def run(names: Sequence[str] | None, arguments: Sequence[str]) -> int:
             "COPECK_STACK_FILE": str(stack.scratch.state_path),
             "COPECK_TEST_RABBITMQ_LOG": str(stack.scratch.logs / "rabbitmq.log"),
         }
-        for suite in chosen:
+        for group in _groups(chosen):
+            suite = group[0]
             if suite.own_stack and kind == "env":
                 say(suite.name, "left out: it restarts servers, and those of the environment are not ours")
                 continue
@@ -101,10 +108,38 @@ def run(names: Sequence[str] | None, arguments: Sequence[str]) -> int:
             elif not suite.needs_services and stack.processes:
                 # What is measured or broken next should not share the machine with services that nobody uses.
                 stack.stop_services()
-            outcomes.append(_run_suite(suite, env, arguments))
+            outcomes += _run_group(group, env, arguments)
     finally:
         stack.stop()
     return _summarise(outcomes)
+
+
+def _groups(suites: Sequence[Suite]) -> list[list[Suite]]:
+    """Return the suites in their order, those that run at the same time together."""
+    groups: list[list[Suite]] = []
+    for suite in suites:
+        if suite.beside and groups and groups[-1][0].needs_services == suite.needs_services:
+            groups[-1].append(suite)
+        else:
+            groups.append([suite])
+    return groups
+
+
+def _run_group(group: Sequence[Suite], env: dict[str, str], arguments: Sequence[str]) -> list[Outcome]:
+    """Run suites at the same time; what the later ones say is printed when they have ended."""
+    first, *others = group
+    with ThreadPoolExecutor(max(1, len(others))) as pool:
+        running = [(suite, pool.submit(_run_suite, suite, env, arguments, quiet=True)) for suite in others]
+        outcomes = [_run_suite(first, env, arguments)]
+        for suite, future in running:
+            outcomes.append(future.result())
+            say(suite.name, "said")
+            print(_log_of(suite).read_text(encoding="utf-8", errors="replace"), flush=True)
+    return outcomes
+
+
+def _log_of(suite: Suite) -> Path:
+    return BUILD / f"{suite.name}.log"
 
 
 def _without_servers(env: dict[str, str], kind: str) -> dict[str, str]:
@@ -124,7 +159,7 @@ def _ensure_browser() -> None:
     packages.install(["chromium"])
 
 
-def _run_suite(suite: Suite, env: dict[str, str], arguments: Sequence[str]) -> Outcome:
+def _run_suite(suite: Suite, env: dict[str, str], arguments: Sequence[str], *, quiet: bool = False) -> Outcome:
     report = BUILD / f"junit-{suite.name}.xml"
     report.unlink(missing_ok=True)
     paths = [path for path in suite.paths if (ROOT / path).is_dir()]
@@ -135,9 +170,11 @@ def _run_suite(suite: Suite, env: dict[str, str], arguments: Sequence[str]) -> O
     began = time.monotonic()
     outcome = Outcome(suite.name)
     try:
-        code = subprocess.run(
-            [*command, *arguments], cwd=ROOT, env=env, check=False, timeout=suite.timeout_s
-        ).returncode
+        with _log_of(suite).open("w", encoding="utf-8") if quiet else nullcontext() as log:
+            code = subprocess.run(
+                [*command, *arguments], cwd=ROOT, env=env, check=False, timeout=suite.timeout_s,
+                stdout=log, stderr=subprocess.STDOUT if quiet else None,
+            ).returncode  # fmt: skip
     except subprocess.TimeoutExpired:
         say(suite.name, f"stopped after {suite.timeout_s} s")
         code = -1
