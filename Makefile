@@ -90,6 +90,10 @@ bench: install ## Measure the updater beside the ORM baseline and pgbench; build
 chaos: install ## 2,000 purchases while processes and servers are killed, stopped and restarted
 	@$(STACK) chaos $(ARGS)
 
+.PHONY: load
+load: install ## Payments, deposits, withdrawals and refunds of 1,000 wallets for a minute; build/load.json
+	@$(STACK) load $(ARGS)
+
 .PHONY: bugs
 bugs: install ## Plant the seeded bugs one at a time and show which test catches each
 	@$(STACK) bugs $(ARGS)

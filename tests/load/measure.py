@@ -43,8 +43,8 @@ def decided(database: Database, asked: Sequence[Asked], timeout_s: float = 30.0)
     """Wait until every request is decided; return rates and delays, also of the hot wallet beside the others."""
     deadline = time.monotonic() + timeout_s
     while True:
-        at = dict(database.execute(_DECISIONS).fetchall())
-        refused = dict(database.execute(_PAY_REFUSALS).fetchall())
+        at: dict[str, float] = dict(database.execute(_DECISIONS).fetchall())
+        refused: dict[str, float] = dict(database.execute(_PAY_REFUSALS).fetchall())
         found = [(one, at.get(one.id) or refused.get(one.other_id)) for one in asked]
         missing = sum(moment is None for _, moment in found)
         if not missing or time.monotonic() > deadline:
@@ -69,7 +69,7 @@ def _rates(known: Sequence[tuple[Asked, float]]) -> dict[str, float]:
     began = min(one.began for one, _ in known)
     delays = sorted(max(0.0, moment - one.began) for one, moment in known)
     answers = sorted(one.answered - one.began for one, _ in known)
-    ended = max(max(moment for _, moment in known), max(one.answered for one, _ in known))
+    ended = max(max(moment, one.answered) for one, moment in known)
     return {
         "operations": float(len(known)),
         "per_second": len(known) / (ended - began),
@@ -116,4 +116,4 @@ def outcomes(database: Database) -> dict[str, dict[str, int]]:
         "bills": "SELECT status, count(*) FROM state.invoices WHERE kind <> 'topup' GROUP BY 1",
         "refusals": "SELECT command_type || ' ' || code, count(*) FROM state.refusals GROUP BY 1",
     }
-    return {name: dict(database.execute(query).fetchall()) for name, query in queries.items()}  # type: ignore[arg-type]
+    return {name: dict(database.execute(query).fetchall()) for name, query in queries.items()}
