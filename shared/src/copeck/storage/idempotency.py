@@ -145,11 +145,15 @@ class Idempotency:
 def _take_many(table: sa.Table) -> sa.sql.Executable:
     """Return the statement that takes many keys: built once, since building costs more than sending."""
     texts = (sa.bindparam(name, type_=ARRAY(sa.Text)) for name in ("scopes", "keys", "hashes"))
-    columns = sa.func.unnest(
-        *texts,
-        sa.bindparam("statuses", type_=ARRAY(sa.SmallInteger)),
-        sa.bindparam("bodies", type_=ARRAY(sa.Text)),
-    ).table_valued("scope", "key", "request_hash", "status", "body")
+    columns = (
+        sa.func.unnest(
+            *texts,
+            sa.bindparam("statuses", type_=ARRAY(sa.SmallInteger)),
+            sa.bindparam("bodies", type_=ARRAY(sa.Text)),
+        )
+        .table_valued("scope", "key", "request_hash", "status", "body")
+        .render_derived()
+    )
     claimed = sa.select(
         columns.c.scope,
         columns.c.key,
