@@ -15,4 +15,5 @@ def make_context(settings: GatewaySettings, pool_size: int | None = None) -> Con
     database = Database(
         settings.database_url, pool_size=pool_size or settings.database_pool_size, application="gateway"
     )
-    return Context(settings=settings, database=database, shops=Shops(settings.shop_list()), providers=PROVIDERS)
+    shops = Shops(settings.shop_list(), {code for code, provider in PROVIDERS.items() if not provider.has_widget})
+    return Context(settings=settings, database=database, shops=shops, providers=PROVIDERS)

@@ -44,7 +44,7 @@ def build(settings: GatewaySettings, context: Context | None = None, *, bus: boo
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
         async with _bus(gateway, health) if bus else _nothing():
             yield
-        await gateway.database.close()
+        await gateway.close()
 
     app = create_app(
         settings,
@@ -162,7 +162,7 @@ async def _janitor_once(settings: GatewaySettings) -> str:
         done = await janitor.run(context)
         results = [await operations.execute(context, operation_id) for operation_id in dict.fromkeys(taken)]
     finally:
-        await context.database.close()
+        await context.close()
     return f"attempts asked about: {done.attempts}, operations executed: {len(results)}"
 
 
@@ -173,7 +173,7 @@ async def _sweep_once(settings: GatewaySettings) -> str:
     try:
         done = await janitor.sweep(context)
     finally:
-        await context.database.close()
+        await context.close()
     return ", ".join(f"{name}: {count}" for name, count in done.items())
 
 

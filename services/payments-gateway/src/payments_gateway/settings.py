@@ -9,6 +9,7 @@ from payments_gateway.domain.provider import Shop
 
 CLOUDPAYMENTS_API_URL = "https://api.cloudpayments.ru"
 CLOUDPAYMENTS_WIDGET_URL = "https://widget.cloudpayments.ru/bundles/cloudpayments.js"
+MOCK_GATEWAY_URL = "http://127.0.0.1:8091"
 
 
 class ShopSettings(BaseModel):
@@ -33,6 +34,7 @@ class GatewaySettings(Settings):
     shops: tuple[ShopSettings, ...] = ()
     cloudpayments_api_url: str = CLOUDPAYMENTS_API_URL
     cloudpayments_widget_url: str = CLOUDPAYMENTS_WIDGET_URL
+    mock_gateway_url: str = MOCK_GATEWAY_URL
     callback_body_bytes_max: int = 64 * 1024
     callbacks_kept_days: int = Field(default=400, ge=7)
     attempt_asked_after_s: int = Field(default=60, ge=1)
@@ -48,6 +50,7 @@ class GatewaySettings(Settings):
 
     def shop_list(self) -> list[tuple[Shop, tuple[str, ...]]]:
         """Return the shops with the addresses of their provider filled in, and the products that each may sell."""
+        api_urls = {"cloudpayments": self.cloudpayments_api_url, "mock": self.mock_gateway_url}
         return [
             (
                 Shop(
@@ -55,7 +58,7 @@ class GatewaySettings(Settings):
                     shop=item.shop,
                     public_id=item.public_id,
                     api_secret=item.api_secret.get_secret_value(),
-                    api_url=item.api_url or self.cloudpayments_api_url,
+                    api_url=item.api_url or api_urls.get(item.provider, ""),
                     widget_url=item.widget_url or self.cloudpayments_widget_url,
                 ),
                 item.products,

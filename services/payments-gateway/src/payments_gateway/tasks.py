@@ -104,5 +104,5 @@ def _end(**_: Any) -> None:
     global _process
     if _process is not None and _process.pid == os.getpid():
         process, _process = _process, None
-        process.runner.run(process.context.database.close())
+        process.runner.run(process.context.close())
         process.runner.close()

@@ -63,7 +63,7 @@ async def context(settings: GatewaySettings, clock: ManualClock) -> AsyncIterato
     made = make_context(settings, pool_size=4)
     made.clock = clock
     yield made
-    await made.database.close()
+    await made.close()
 
 
 @pytest.fixture
@@ -308,3 +308,4 @@ async def gateway(settings: GatewaySettings, emulator: Emulator) -> AsyncIterato
     made = make_context(told, pool_size=4)
     async with serving(build(told, made, bus=False), emulator.gateway_port):
         yield made
+    await made.close()

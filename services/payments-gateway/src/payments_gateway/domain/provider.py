@@ -6,14 +6,16 @@ Nothing here names a vendor. A provider's folder translates: `client.py` calls, 
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from decimal import Decimal
 from enum import StrEnum
 from typing import Any, Protocol
 from uuid import UUID
 
+from copeck.kernel.errors import InvalidValueError
 from copeck.kernel.money import Money
 from payments_gateway.domain.failures import Failure
+from payments_gateway.domain.recipients import Recipient, RecipientKind
 
 
 class NotificationKind(StrEnum):
@@ -169,6 +171,8 @@ class Answer:
     transaction_id: str | None = None
     reason: str | None = None
     reason_code: int | None = None
+    code: str = ""
+    """A refusal in one word, where the provider uses words and not numbers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,6 +208,68 @@ class WidgetOrder:
     two_stage: bool
 
 
+@dataclass(frozen=True, slots=True)
+class PayoutOrder:
+    """One try to pay somebody out. Its recipient is unsealed just before the call and never prints."""
+
+    payout_id: UUID
+    attempt: int
+    amount: Money
+    recipient: Recipient
+    description: str = ""
+
+    @property
+    def reference(self) -> str:
+        """The provider's id of the order: at most one transfer is ever made for it."""
+        return payout_reference(self.payout_id, self.attempt)
+
+
+def payout_reference(payout_id: UUID, attempt: int) -> str:
+    """Name a try of a payout as the provider knows it."""
+    return f"{payout_id}-{attempt}"
+
+
+class PayoutClient(Protocol):
+    """Calls that send money out.
+
+    A refusal (a status 4xx other than 408, 425 and 429) is REJECTED at once, 425 and 429 are NOT_SENT, 408 and 5xx are
+    UNKNOWN.
+    """
+
+    @property
+    def keys_remembered(self) -> timedelta:
+        """For how long the same key certainly has one effect; after it only the reference protects."""
+        ...
+
+    def pays(self, kind: RecipientKind) -> bool:
+        """Tell whether the provider reaches recipients of a kind."""
+        ...
+
+    async def pay_out(self, shop: Shop, *, key: str, order: PayoutOrder) -> Answer:
+        """Send money to a recipient."""
+        ...
+
+    async def find_payout(self, shop: Shop, *, reference: str) -> Findings:
+        """Ask about one payout; known and empty means that there is none."""
+        ...
+
+    async def balance(self, shop: Shop, *, currency: str) -> Money | None:
+        """Return what payouts can be made from; None where the provider has no such call or does not say."""
+        ...
+
+
+class ChargeClient(Protocol):
+    """Payments without a page: the payer agreed before, or is the sandbox. Answers are judged as those of payouts."""
+
+    async def charge(self, shop: Shop, *, key: str, invoice_id: UUID, payment_id: UUID, amount: Money) -> Answer:
+        """Take a payment."""
+        ...
+
+    async def find_charge(self, shop: Shop, *, payment_id: UUID) -> Findings:
+        """Ask about one payment; known and empty means that there is none."""
+        ...
+
+
 class ProviderClient(Protocol):
     """Calls to one provider; every mutation carries the idempotency key that was fixed before the first try."""
 
@@ -211,6 +277,10 @@ class ProviderClient(Protocol):
         self, shop: Shop, *, key: str, transaction_id: str, amount: Money, refund_id: UUID | None
     ) -> Answer:
         """Return money of a payment, whole or in part."""
+        ...
+
+    async def find_refund(self, shop: Shop, *, refund_id: UUID) -> Findings | None:
+        """Ask about a refund by our id; None where the provider has no such call and its lists must be searched."""
         ...
 
     async def void(self, shop: Shop, *, key: str, transaction_id: str) -> Answer:
@@ -247,6 +317,25 @@ class Provider(Protocol):
         """Calls to the provider."""
         ...
 
+    @property
+    def payouts(self) -> PayoutClient | None:
+        """Calls that send money out; None where it cannot."""
+        ...
+
+    @property
+    def charges(self) -> ChargeClient | None:
+        """Payments without a page; None where it has none."""
+        ...
+
+    @property
+    def has_widget(self) -> bool:
+        """Whether payers can be shown a page of it."""
+        ...
+
+    async def close(self) -> None:
+        """Close the connections of this event loop."""
+        ...
+
     def verify(self, shop: Shop, callback: RawCallback) -> bool:
         """Tell whether the callback was signed by the provider for this shop; runs before anything is parsed."""
         ...
@@ -264,7 +353,7 @@ class Provider(Protocol):
         ...
 
     def widget(self, shop: Shop, order: WidgetOrder) -> Mapping[str, Any]:
-        """Return the parameters of the checkout widget."""
+        """Return the parameters of the checkout widget; NoWidgetError where there is none."""
         ...
 
     def widget_origins(self, shop: Shop) -> tuple[str, ...]:
@@ -274,6 +363,13 @@ class Provider(Protocol):
     def refunds_slowly(self, method: str) -> bool:
         """Tell whether a refund of this method of payment is accepted at once and finished later."""
         ...
+
+
+class NoWidgetError(InvalidValueError):
+    """A page was asked for that the provider does not have."""
+
+    type = "provider-without-page"
+    title = "This provider shows no page"
 
 
 class UnreadableCallback(Exception):

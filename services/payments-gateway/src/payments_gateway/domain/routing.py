@@ -1,6 +1,6 @@
 """Which shop takes a payment: the first one that may sell the product."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 from payments_gateway.domain.provider import Shop
 
@@ -8,8 +8,9 @@ from payments_gateway.domain.provider import Shop
 class Shops:
     """All shops of this installation, several a provider; no configuration is global."""
 
-    def __init__(self, shops: Iterable[tuple[Shop, tuple[str, ...]]]) -> None:
+    def __init__(self, shops: Iterable[tuple[Shop, tuple[str, ...]]], without_page: Collection[str] = ()) -> None:
         self._shops = list(shops)
+        self._paged = [item for item in self._shops if item[0].provider not in without_page]
         self._by_name = {(shop.provider, shop.shop): shop for shop, _ in self._shops}
         if len(self._by_name) != len(self._shops):
             raise ValueError("two shops have the same provider and name")
@@ -19,9 +20,9 @@ class Shops:
         return self._by_name.get((provider, shop))
 
     def route(self, product: str) -> Shop | None:
-        """Return the shop that takes payments for a product: one that names it, else one that sells everything."""
-        named = next((shop for shop, products in self._shops if product in products), None)
-        return named or next((shop for shop, products in self._shops if not products), None)
+        """Return the shop whose page takes payments for a product: one that names it, else one that sells all."""
+        named = next((shop for shop, products in self._paged if product in products), None)
+        return named or next((shop for shop, products in self._paged if not products), None)
 
     def all(self) -> list[Shop]:
         """Return every shop."""

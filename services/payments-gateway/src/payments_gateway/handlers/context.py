@@ -42,3 +42,9 @@ class Context:
     """Send the tasks of committed operations that move money."""
     enqueue_questions: Callable[[list[UUID]], None] = _no_tasks
     """Send the tasks of committed operations that only ask; they wait in a queue of their own."""
+
+    async def close(self) -> None:
+        """Close the connections of this event loop: the database's and the providers'."""
+        for provider in self.providers.values():
+            await provider.close()
+        await self.database.close()

@@ -2,7 +2,9 @@
 
 from payments_gateway.domain.provider import Provider
 from payments_gateway.providers.cloudpayments import CloudPayments
+from payments_gateway.providers.mock import Mock
 
 PROVIDERS: dict[str, Provider] = {
     "cloudpayments": CloudPayments(),
+    "mock": Mock(),
 }

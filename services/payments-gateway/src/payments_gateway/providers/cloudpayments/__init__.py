@@ -20,9 +20,15 @@ class CloudPayments:
     """The provider as the gateway sees it; holds no shop, so several live side by side."""
 
     code = "cloudpayments"
+    has_widget = True
+    charges = None
 
     def __init__(self, client: CloudPaymentsClient | None = None) -> None:
-        self.client = client or CloudPaymentsClient()
+        self.client = self.payouts = client or CloudPaymentsClient()
+
+    async def close(self) -> None:
+        """Close the connections of this event loop."""
+        await self.client.close()
 
     def verify(self, shop: Shop, callback: RawCallback) -> bool:
         """Check both signatures over the raw bytes."""

@@ -2,12 +2,13 @@
 
 How an answer is judged: refused connection, 401, 403: not sent or not executed. 429, 5xx, a time-out, a cut
 connection, an unreadable answer: unknown (I-08). `Success: true`: done. `Success: false`: rejected, nothing moved.
+Payouts are judged as the port says: any other 4xx has failed, 429 was not executed.
 """
 
 import json
 import time
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 from uuid import UUID
@@ -15,13 +16,22 @@ from uuid import UUID
 import httpx2
 
 from copeck.kernel.money import Money
-from payments_gateway.domain.provider import Answer, Exchange, Findings, Shop, Transaction, Verdict
+from payments_gateway.domain.provider import (
+    Answer,
+    AttemptStatus,
+    Exchange,
+    Findings,
+    PayoutOrder,
+    Shop,
+    Transaction,
+    Verdict,
+)
+from payments_gateway.domain.recipients import RecipientKind
 from payments_gateway.exact_json import exact_json
 from payments_gateway.providers.cloudpayments import mapping
+from payments_gateway.providers.http import TIMEOUT, Connections, document_of, verdict_without_body
 
 DEFAULT_API_URL = "https://api.cloudpayments.ru"
-TIMEOUT = httpx2.Timeout(20.0, connect=5.0)
-ANSWER_BYTES_MAX = 4 * 1024 * 1024
 PAGE_ROWS = 100
 
 _SECRET_FIELDS = frozenset(
@@ -34,6 +44,8 @@ _SECRET_FIELDS = frozenset(
         "CardFirstSix",
         "Password",
         "EscrowAccumulationId",
+        "Receiver",
+        "Phone",
     }
 )
 _TEXT_CHARS_MAX = 500
@@ -44,8 +56,43 @@ class CloudPaymentsClient:
     """The API of any shop; a transport may be put in by tests."""
 
     def __init__(self, transport: httpx2.AsyncBaseTransport | None = None, timeout: httpx2.Timeout = TIMEOUT) -> None:
-        self._transport = transport
-        self._timeout = timeout
+        self._connections = Connections(transport, timeout)
+
+    async def close(self) -> None:
+        """Close the connections of this event loop."""
+        await self._connections.close()
+
+    @property
+    def keys_remembered(self) -> timedelta:
+        """The result of a key is kept for an hour."""
+        return timedelta(hours=1)
+
+    def pays(self, kind: RecipientKind) -> bool:
+        """Saved cards and the fast payment system; bank accounts it does not reach."""
+        return kind in (RecipientKind.CARD_TOKEN, RecipientKind.SBP)
+
+    async def pay_out(self, shop: Shop, *, key: str, order: PayoutOrder) -> Answer:
+        """`payments/token/topup` or `payments/alt/topup`; the order's reference travels as the invoice's id."""
+        body: dict[str, Any] = {
+            "Amount": Decimal(order.amount.value),
+            "Currency": order.amount.currency,
+            "InvoiceId": order.reference,
+        }
+        if order.recipient.kind is RecipientKind.CARD_TOKEN:
+            path = "payments/token/topup"
+            body |= {"Token": order.recipient.token, "AccountId": str(order.payout_id)}
+        else:
+            path = "payments/alt/topup"
+            body |= {"MemberId": order.recipient.bank_id, "Receiver": {"Phone": order.recipient.phone}}
+        return await self._mutate(shop, path, body, key, strict=True)
+
+    async def find_payout(self, shop: Shop, *, reference: str) -> Findings:
+        """`v2/payments/find`, which also sees payouts; the reference is theirs alone."""
+        return await self._ask(shop, "v2/payments/find", {"InvoiceId": reference}, payouts=True)
+
+    async def balance(self, shop: Shop, *, currency: str) -> Money | None:
+        """There is no such call."""
+        return None
 
     async def refund(
         self, shop: Shop, *, key: str, transaction_id: str, amount: Money, refund_id: UUID | None
@@ -55,6 +102,10 @@ class CloudPaymentsClient:
         if refund_id:
             body["JsonData"] = json.dumps({"refund_id": str(refund_id)})
         return await self._mutate(shop, "payments/refund", body, key)
+
+    async def find_refund(self, shop: Shop, *, refund_id: UUID) -> Findings | None:
+        """There is no such call."""
+        return None
 
     async def void(self, shop: Shop, *, key: str, transaction_id: str) -> Answer:
         """`payments/void`."""
@@ -83,16 +134,21 @@ class CloudPaymentsClient:
         }
         return await self._ask(shop, "v2/payments/list", body)
 
-    async def _mutate(self, shop: Shop, path: str, body: Mapping[str, Any], key: str) -> Answer:
+    async def _mutate(
+        self, shop: Shop, path: str, body: Mapping[str, Any], key: str, *, strict: bool = False
+    ) -> Answer:
         exchange, document = await self._call(shop, path, body, key)
-        verdict = _verdict(exchange, document)
+        verdict = _verdict(exchange, document, strict=strict)
         if document is None:
-            return Answer(verdict, exchange, reason=exchange.error)
+            refused = f"HTTP {exchange.status_code}" if verdict is Verdict.REJECTED else None
+            return Answer(verdict, exchange, reason=exchange.error or refused)
         model = document.get("Model")
         model = model if isinstance(model, Mapping) else {}
         reason = model.get("CardHolderMessage") or model.get("Reason") or document.get("Message")
         found = model.get("TransactionId")
         code = model.get("ReasonCode")
+        if strict and verdict is Verdict.SUCCEEDED and _is_under_way(model):
+            verdict = Verdict.PENDING
         return Answer(
             verdict,
             exchange,
@@ -101,13 +157,14 @@ class CloudPaymentsClient:
             reason_code=code if isinstance(code, int) and code else None,
         )
 
-    async def _ask(self, shop: Shop, path: str, body: Mapping[str, Any]) -> Findings:
+    async def _ask(self, shop: Shop, path: str, body: Mapping[str, Any], *, payouts: bool = False) -> Findings:
         exchange, document = await self._call(shop, path, body, None)
         if document is None or exchange.status_code != 200:
             return Findings(False, (), exchange)
         model = document.get("Model")
         rows = model if isinstance(model, list) else [model] if isinstance(model, Mapping) else []
-        read = (mapping.transaction(row) for row in rows if isinstance(row, Mapping))
+        reader = mapping.any_transaction if payouts else mapping.transaction
+        read = (reader(row) for row in rows if isinstance(row, Mapping))
         found: tuple[Transaction, ...] = tuple(row for row in read if row is not None)
         # A declined payment is found with Success false; "Not found" has no Model, and is an answer all the same.
         known = bool(document.get("Success")) or bool(found) or document.get("Message") == "Not found"
@@ -124,17 +181,10 @@ class CloudPaymentsClient:
         document: dict[str, Any] | None = None
         error: str | None = None
         try:
-            async with httpx2.AsyncClient(
-                base_url=(shop.api_url or DEFAULT_API_URL).rstrip("/"),
-                auth=(shop.public_id, shop.api_secret),
-                timeout=self._timeout,
-                transport=self._transport,
-                follow_redirects=False,
-                trust_env=False,
-            ) as client:
-                answer = await client.post(f"/{path}", content=exact_json(body), headers=headers)
+            client = self._connections.of(shop, shop.api_url or DEFAULT_API_URL)
+            answer = await client.post(f"/{path}", content=exact_json(body), headers=headers)
             status_code = answer.status_code
-            document = _document(answer)
+            document = document_of(answer)
         except httpx2.HTTPError as failure:
             error = type(failure).__name__
         exchange = Exchange(
@@ -149,21 +199,19 @@ class CloudPaymentsClient:
         return exchange, document
 
 
-_NOT_SENT_ERRORS = frozenset({"ConnectError", "ConnectTimeout", "PoolTimeout", "UnsupportedProtocol"})
-_NOT_EXECUTED = frozenset({401, 403, 404})
-
-
-def _verdict(exchange: Exchange, document: Mapping[str, Any] | None) -> Verdict:
-    if exchange.error is not None:
-        return Verdict.NOT_SENT if exchange.error in _NOT_SENT_ERRORS else Verdict.UNKNOWN
-    if exchange.status_code in _NOT_EXECUTED:
-        return Verdict.NOT_SENT
-    if exchange.status_code != 200 or document is None:
-        return Verdict.UNKNOWN
-    success = document.get("Success")
+def _verdict(exchange: Exchange, document: Mapping[str, Any] | None, *, strict: bool) -> Verdict:
+    verdict = verdict_without_body(exchange, document, strict=strict)
+    if verdict is not None:
+        return verdict
+    success = (document or {}).get("Success")
     if success is True:
         return Verdict.SUCCEEDED
     return Verdict.REJECTED if success is False else Verdict.UNKNOWN
+
+
+def _is_under_way(model: Mapping[str, Any]) -> bool:
+    said = model.get("Status")
+    return said is not None and mapping.status(said, model.get("StatusCode")) is AttemptStatus.PENDING
 
 
 def redacted(value: Any, depth: int = 0) -> Any:
@@ -182,16 +230,6 @@ def redacted(value: Any, depth: int = 0) -> Any:
     if isinstance(value, str):
         return value[:_TEXT_CHARS_MAX]
     return value
-
-
-def _document(answer: httpx2.Response) -> dict[str, Any] | None:
-    if len(answer.content) > ANSWER_BYTES_MAX:
-        return None
-    try:
-        document = json.loads(answer.content, parse_float=Decimal)
-    except (ValueError, RecursionError):
-        return None
-    return document if isinstance(document, dict) else None
 
 
 def _number(transaction_id: str) -> int | str:

@@ -6,8 +6,6 @@ from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any
 
-from prometheus_client import Counter
-
 from copeck.kernel.money import Money, MoneyError
 from payments_gateway.domain.failures import Failure
 from payments_gateway.domain.provider import (
@@ -21,10 +19,7 @@ from payments_gateway.domain.provider import (
     WidgetOrder,
     to_uuid,
 )
-
-UNKNOWN_WORDS = Counter(
-    "copeck_gateway_unknown_provider_words_total", "Words of a provider that have no translation.", ["provider", "kind"]
-)
+from payments_gateway.providers.words import UNKNOWN_WORDS
 
 STATUSES: dict[str, AttemptStatus] = {
     "Created": AttemptStatus.PENDING,
@@ -162,7 +157,13 @@ def notification(kind: NotificationKind, fields: Mapping[str, Any]) -> Notificat
 
 
 def transaction(model: Mapping[str, Any]) -> Transaction | None:
-    """Read one transaction of an API answer; None when it is not one."""
+    """Read one payment or refund of an API answer; None when it is neither: payouts are no invoice's."""
+    kind = _text(model.get("Type")) or _text(model.get("OperationType"))
+    return None if kind in _PAYOUT_TYPES else any_transaction(model)
+
+
+def any_transaction(model: Mapping[str, Any]) -> Transaction | None:
+    """Read one transaction of an API answer, a payout too; None when it is not one."""
     identifier = _text(model.get("TransactionId"))
     if identifier is None:
         return None
@@ -175,8 +176,6 @@ def transaction(model: Mapping[str, Any]) -> Transaction | None:
     original = _text(model.get("PaymentTransactionId") or model.get("OriginalTransactionId"))
     state = status(model.get("Status"), model.get("StatusCode"))
     kind = _text(model.get("Type")) or _text(model.get("OperationType"))
-    if kind in _PAYOUT_TYPES:
-        return None
     return Transaction(
         transaction_id=identifier,
         status=state,
