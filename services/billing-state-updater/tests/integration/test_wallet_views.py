@@ -14,7 +14,10 @@ pytestmark = pytest.mark.integration
 
 NOW = datetime.now(UTC).replace(microsecond=0)
 ACCOUNT = "wallet:busy"
-COLUMNS = "account, direction, counter_account, amount_minor, balance_after_minor, currency, kind, at, aggregate_id, cause_id, n"
+COLUMNS = """
+    account, direction, counter_account, amount_minor, balance_after_minor, currency, kind, at, aggregate_id, cause_id,
+    n
+"""
 ORDER = "ORDER BY at DESC, aggregate_id DESC, cause_id DESC, n DESC LIMIT %(limit)s"
 HALF = f"""
 SELECT {COLUMNS} FROM state_api.{{}} WHERE account = %(account)s AND currency = 'RUB'
