@@ -6,7 +6,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,10 @@ class Truth:
     management_url: str
     operator_environment: dict[str, str]
     logs: Path
+    sent: list[dict[str, Any]] = field(default_factory=list)
+    """What providers sent for payouts, by reference."""
+    mock_minor: int = 0
+    """What the mock provider holds of ours."""
 
     def rows(self, statement: str, *parameters: Any) -> list[tuple[Any, ...]]:
         """Run a query."""
@@ -42,9 +46,10 @@ def charges_are_booked_once_or_refunded(truth: Truth) -> Iterator[str]:
     """I-09 and the promise: for each order, what the provider took less what it gave back is what the books say."""
     paid = dict(
         truth.rows(
-            "SELECT aggregate_id::text, sum(CASE WHEN debit_account LIKE 'provider:%%' THEN amount_minor ELSE 0 END) - "
-            "sum(CASE WHEN credit_account LIKE 'provider:%%' THEN amount_minor ELSE 0 END) "
-            "FROM state.transfers GROUP BY 1"
+            "SELECT aggregate_id::text, sum(CASE WHEN debit_account LIKE 'provider:cloudpayments:%%' "
+            "THEN amount_minor ELSE 0 END) - sum(CASE WHEN credit_account LIKE 'provider:cloudpayments:%%' "
+            "THEN amount_minor ELSE 0 END) FROM state.transfers AS transfer "
+            "WHERE EXISTS (SELECT FROM state.invoices WHERE id = transfer.aggregate_id) GROUP BY 1"
         )
     )
     status = {
@@ -218,6 +223,16 @@ def violations(truth: Truth, checks: tuple[Check, ...] = CHECKS, limit: int = 20
         if broken:
             found[check.__name__] = broken
     return found
+
+
+def emulator_payouts(emulator_url: str) -> list[dict[str, Any]]:
+    """Return what the provider sent for payouts, by the reference that we gave it."""
+    with httpx2.Client(base_url=emulator_url, timeout=30, trust_env=False) as client:
+        items: list[dict[str, Any]] = client.get("/sandbox/payouts").json()["items"]
+    return [
+        {"reference": item["invoice_id"], "transfers": item["transfers"], "amount_minor": item["amount_minor"]}
+        for item in items
+    ]
 
 
 def emulator_totals(emulator_url: str) -> list[dict[str, Any]]:

@@ -39,9 +39,9 @@ PROVIDER_CHAOS: dict[str, Any] = {
         "delay": ["pay", "fail", "refund"],
         "drop": ["pay", "refund"],
         "lose_answer": ["pay", "fail", "refund"],
-        "error_after_success": ["refund", "checkout"],
-        "timeout_after_success": ["refund"],
-        "error_before": ["refund", "find", "get"],
+        "error_after_success": ["refund", "checkout", "topup"],
+        "timeout_after_success": ["refund", "topup"],
+        "error_before": ["refund", "find", "get", "topup"],
     },
     "options": {
         "delay_ms": [50, 1500],
@@ -53,6 +53,20 @@ PROVIDER_CHAOS: dict[str, Any] = {
 }
 
 
+MOCK_CHAOS: dict[str, Any] = {
+    "probabilities": {
+        "error_before": 0.05,
+        "error_after_success": 0.08,
+        "timeout_before": 0.02,
+        "timeout_after_success": 0.04,
+        "too_many": 0.05,
+        "decline": 0.1,
+        "duplicate": 0.1,
+    },
+    "options": {"timeout_ms": 4000},
+}
+
+
 @dataclass
 class Nemesis:
     """Does harm to a running stack until told to stop, and can undo all of it."""
@@ -60,6 +74,7 @@ class Nemesis:
     stack: Stack
     emulator_url: str
     gateway_url: str
+    mock_url: str
     seed: int
     done: Counter[str] = field(default_factory=Counter)
     history: list[tuple[float, str]] = field(default_factory=list)
@@ -80,6 +95,8 @@ class Nemesis:
             ("database", self.crash_database),
             ("binding", self.lose_binding),
             ("forge", self.forge),
+            ("drain", self.drain_balance),
+            ("kill after acceptance", self.kill_after_acceptance),
         ]
         waiting: list[tuple[str, Callable[[], None]]] = []
         while not self._stop.is_set() or len({name for name, _ in kinds} - set(self.done)):
@@ -177,8 +194,37 @@ class Nemesis:
                 path = "/payments/api/v1/paid/cloudpayments/main/pay"
                 client.post(path, content=body, headers=headers)
 
+    def drain_balance(self) -> None:
+        """Run the mock provider's balance dry for a while: what is to be sent waits, and nothing is lost."""
+        self.note("the provider's balance is dry")
+        with httpx2.Client(base_url=self.mock_url, timeout=10, trust_env=False) as client:
+            client.put("/sandbox/balance", json={"RUB": "0.00"}).raise_for_status()
+            self._pause(1.0, 3.0)
+            client.put("/sandbox/balance", json={"RUB": "1000000000.00"}).raise_for_status()
+
+    def kill_after_acceptance(self) -> None:
+        """Kill the worker once the provider has accepted a transfer and before its answer has arrived."""
+        with httpx2.Client(base_url=self.mock_url, timeout=10, trust_env=False) as client:
+            before = self._accepted(client)
+            client.post(
+                "/sandbox/chaos/once", json={"switch": "timeout_after_success", "operation": "withdraw"}
+            ).raise_for_status()
+            deadline = time.monotonic() + 5
+            while time.monotonic() < deadline and self._accepted(client) == before:
+                self._pause(0.02, 0.03)
+        self.note("kill -9 gateway-worker, between acceptance and commit")
+        process = self.stack.processes["gateway-worker"]
+        process.kill()
+        self._pause(0.1, 1.0)
+        process.start()
+
+    def _accepted(self, client: httpx2.Client) -> int:
+        return int(client.get("/sandbox/totals", params={"type": "withdraw"}).json()["withdrawn_minor"])
+
     def provoke_provider(self) -> None:
-        """Switch the emulator's faults on."""
+        """Switch the emulators' faults on."""
+        with httpx2.Client(base_url=self.mock_url, timeout=10, trust_env=False) as client:
+            client.put("/sandbox/chaos", json={"seed": self.seed, **MOCK_CHAOS}).raise_for_status()
         with httpx2.Client(base_url=self.emulator_url, timeout=10, trust_env=False) as client:
             answer = client.put("/sandbox/chaos", json={"seed": self.seed, **PROVIDER_CHAOS})
             if answer.is_error:
@@ -189,6 +235,9 @@ class Nemesis:
         with httpx2.Client(base_url=self.emulator_url, timeout=10, trust_env=False) as client:
             client.delete("/sandbox/chaos")
             client.post("/sandbox/notifications/release")
+        with httpx2.Client(base_url=self.mock_url, timeout=10, trust_env=False) as client:
+            client.delete("/sandbox/chaos")
+            client.put("/sandbox/balance", json={"RUB": "1000000000.00"})
         for process in (*self.stack.infra.processes.values(), *self.stack.processes.values()):
             process.resume()
             if not process.alive:

@@ -16,11 +16,17 @@ from deploy.devstack.stack import Stack
 from tests.chaos import checks
 from tests.chaos.buyers import Shop, shopping
 from tests.chaos.nemesis import LEASE_S, Nemesis
+from tests.chaos.payout_checks import PAYOUT_CHECKS, PAYOUT_SETTLING, sent_by_mock
+from tests.chaos.payouts import Desk, open_desk, paying_out
 from tests.e2e.scenario import Site, client, manager_of, seed_plans
 
 SETTLE_S = 180.0
 AGAIN_S = 15.0
 REPORTS = Path("build/chaos")
+# One payout or deposit to so many subscriptions.
+SUBSCRIPTIONS_A_PAYOUT = 3
+CHECKS = (*checks.CHECKS, *PAYOUT_CHECKS)
+SETTLING = (*checks.SETTLING, *PAYOUT_SETTLING)
 
 # Everything that waits waits less than in production, so that a minute of chaos holds an hour of it.
 SETTINGS = {
@@ -54,6 +60,8 @@ class Result:
     seconds: float
     behaviours: dict[str, int] = field(default_factory=dict)
     statuses: dict[str, int] = field(default_factory=dict)
+    payouts: dict[str, int] = field(default_factory=dict)
+    payout_behaviours: dict[str, int] = field(default_factory=dict)
     failures: dict[str, int] = field(default_factory=dict)
     unfinished: int = 0
 
@@ -75,21 +83,26 @@ def run(count: int, seed: int, *, instance: str = "chaos", settle_s: float = SET
         site = Site.of_state(state)
         seed_plans(site)
         shop = Shop(site, state["shop"]["public_id"], _month(site))
-        nemesis = Nemesis(stack, site.emulator_url, state["urls"]["payments-gateway"], seed)
+        urls = state["urls"]
+        nemesis = Nemesis(stack, site.emulator_url, urls["payments-gateway"], urls["mock-gateway"], seed)
         nemesis.invoices = lambda: [purchase.invoice_id for purchase in shop.purchases if purchase.invoice_id]
-        _shop_under_fire(shop, nemesis, count, seed)
+        desk = open_desk(shop)
+        _shop_under_fire(desk, nemesis, count, seed)
         with psycopg.connect(state["databases"]["postgres"], autocommit=True) as database:
             truth = _settle(database, stack, site, shop, settle_s)
             found = _judge(truth)
             statuses = dict(truth.rows("SELECT status, count(*) FROM state.invoices GROUP BY 1"))
+            payouts = dict(truth.rows("SELECT status, count(*) FROM state.payouts GROUP BY 1"))
         result = Result(
             seed, count, found, dict(nemesis.done), round(time.monotonic() - began, 1),
             behaviours=_count(purchase.behaviour for purchase in shop.purchases),
             statuses=statuses,
+            payouts=payouts,
+            payout_behaviours=_count(f"{one.behaviour} {one.provider}" for one in desk.asked),
             failures=dict(shop.failures.most_common(12)),
-            unfinished=sum(not purchase.finished for purchase in shop.purchases),
+            unfinished=sum(not one.finished for one in shop.purchases) + sum(not one.finished for one in desk.asked),
         )  # fmt: skip
-        _keep(result, nemesis, shop)
+        _keep(result, nemesis, desk)
         return result
     finally:
         stack.stop()
@@ -109,7 +122,8 @@ def _month(site: Site) -> str:
     return str(next(plan["id"] for plan in plans if plan["code"] == "month"))
 
 
-def _shop_under_fire(shop: Shop, nemesis: Nemesis, count: int, seed: int) -> None:
+def _shop_under_fire(desk: Desk, nemesis: Nemesis, count: int, seed: int) -> None:
+    shop = desk.shop
     nemesis.provoke_provider()
     harm = threading.Thread(target=nemesis.run, name="nemesis", daemon=True)
     harm.start()
@@ -122,7 +136,11 @@ def _shop_under_fire(shop: Shop, nemesis: Nemesis, count: int, seed: int) -> Non
         if finished % step == 0:
             say("chaos", f"{finished} of {count} buyers done; faults so far: {dict(nemesis.done)}")
 
-    asyncio.run(shopping(shop, count, seed, progress))
+    async def everybody() -> None:
+        payouts = max(1, count // SUBSCRIPTIONS_A_PAYOUT)
+        await asyncio.gather(shopping(shop, count, seed, progress), paying_out(desk, payouts, seed))
+
+    asyncio.run(everybody())
     nemesis.stop()
     harm.join(timeout=120)
     nemesis.heal()
@@ -138,11 +156,8 @@ def _settle(
         with client(site.emulator_url) as emulator:
             emulator.post("/sandbox/notifications/hurry")
             waiting = emulator.get("/sandbox/notifications", params={"state": "pending", "limit": 1}).json()["items"]
-        truth = checks.Truth(
-            database, checks.emulator_totals(site.emulator_url), shop.purchases,
-            stack.infra.endpoints.management_url, operator_env(stack.state()), Path(stack.state()["logs"]),
-        )  # fmt: skip
-        open_points = checks.violations(truth, checks.SETTLING, limit=3)
+        truth = _truth(database, stack, site, shop)
+        open_points = checks.violations(truth, SETTLING, limit=3)
         if not waiting and not open_points:
             say("chaos", f"settled after {time.monotonic() - began:.1f} s")
             return truth
@@ -152,21 +167,30 @@ def _settle(
         threading.Event().wait(1.0)
 
 
+def _truth(database: "psycopg.Connection[tuple[Any, ...]]", stack: Stack, site: Site, shop: Shop) -> checks.Truth:
+    sent, mock_minor = sent_by_mock(stack.state()["urls"]["mock-gateway"])
+    return checks.Truth(
+        database, checks.emulator_totals(site.emulator_url), shop.purchases,
+        stack.infra.endpoints.management_url, operator_env(stack.state()), Path(stack.state()["logs"]),
+        sent=[*sent, *checks.emulator_payouts(site.emulator_url)], mock_minor=mock_minor,
+    )  # fmt: skip
+
+
 def _judge(truth: checks.Truth) -> dict[str, list[str]]:
     """Run every check; what a late tick of a janitor sets in motion is given a moment to settle again."""
-    final = tuple(check for check in checks.CHECKS if check not in checks.SETTLING)
+    final = tuple(check for check in CHECKS if check not in SETTLING)
     found = checks.violations(truth, final)
     deadline = time.monotonic() + AGAIN_S
-    while (unsettled := checks.violations(truth, checks.SETTLING)) and time.monotonic() < deadline:
+    while (unsettled := checks.violations(truth, SETTLING)) and time.monotonic() < deadline:
         threading.Event().wait(0.5)
     return found | unsettled
 
 
-def _keep(result: Result, nemesis: Nemesis, shop: Shop) -> None:
+def _keep(result: Result, nemesis: Nemesis, desk: Desk) -> None:
     folder = REPORTS / str(result.seed)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "history.jsonl").write_text(nemesis.report() + "\n", encoding="utf-8")
-    lines = (json.dumps(vars(purchase)) for purchase in shop.purchases)
+    lines = (json.dumps(vars(one)) for one in (*desk.shop.purchases, *desk.asked))
     (folder / "purchases.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
     (folder / "result.json").write_text(json.dumps(vars(result), indent=2, default=str) + "\n", encoding="utf-8")
 
@@ -178,9 +202,10 @@ def describe(result: Result) -> str:
         f"  faults      {result.faults}",
         f"  buyers      {result.behaviours}, {result.unfinished} gave up",
         f"  invoices    {result.statuses}",
+        f"  payouts     {result.payouts} of {result.payout_behaviours}",
         f"  refused     {result.failures}",
     ]
-    for check in checks.CHECKS:
+    for check in CHECKS:
         broken = result.violations.get(check.__name__, [])
         lines.append(f"  {'FAILED' if broken else 'ok    '}  {check.__name__}: {(check.__doc__ or '').splitlines()[0]}")
         lines.extend(f"            {line}" for line in broken)
