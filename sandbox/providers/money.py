@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from decimal import Decimal
 
-AMOUNT_MINOR_MAX = 10**12
+AMOUNT_MINOR_MAX, BALANCE_MINOR_MAX = 10**12, 10**16
 _MINOR = Decimal("0.01")
 
 

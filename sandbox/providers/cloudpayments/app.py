@@ -14,6 +14,7 @@ from sandbox.providers.cloudpayments.api.call import World
 from sandbox.providers.cloudpayments.api.routes import build_router
 from sandbox.providers.cloudpayments.delivery import Delivery
 from sandbox.providers.cloudpayments.engine import Engine
+from sandbox.providers.cloudpayments.payouts import Payouts
 from sandbox.providers.cloudpayments.settings import Settings
 from sandbox.providers.cloudpayments.store import Store, now_ms
 from sandbox.providers.cloudpayments.subscriptions import Subscriptions
@@ -28,7 +29,8 @@ def build_world(settings: Settings) -> World:
         store.write("DELETE FROM answers WHERE at_ms < ?", (stale,))
     delivery = Delivery(store, settings, shops)
     engine = Engine(store, delivery, settings, shops)
-    return World(settings, shops, store, delivery, engine, Subscriptions(store, delivery))
+    payouts = Payouts(store, delivery, settings, shops)
+    return World(settings, shops, store, delivery, engine, payouts, Subscriptions(store, delivery))
 
 
 def create_app(settings: Settings) -> FastAPI:
@@ -39,6 +41,7 @@ def create_app(settings: Settings) -> FastAPI:
         world = build_world(settings)
         app.state.world = world
         world.engine.recover()
+        world.payouts.recover()
         sender = asyncio.create_task(world.delivery.run())
         try:
             yield
@@ -47,6 +50,7 @@ def create_app(settings: Settings) -> FastAPI:
             with contextlib.suppress(asyncio.CancelledError):
                 await sender
             world.engine.stop()
+            world.payouts.stop()
             await world.delivery.stop()
             world.store.close()
 

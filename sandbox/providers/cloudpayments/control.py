@@ -10,10 +10,11 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from sandbox.providers.cloudpayments.api.call import World, world_of
 from sandbox.providers.cloudpayments.api.models import payment_model, subscription_model
-from sandbox.providers.cloudpayments.cards import TEST_CARDS, CardError, make_cryptogram
+from sandbox.providers.cloudpayments.cards import TEST_CARDS, CardError, make_cryptogram, read_card
 from sandbox.providers.cloudpayments.chaos import Armed, Chaos
 from sandbox.providers.cloudpayments.engine import HOLD_MS, Order, RefusedError
 from sandbox.providers.cloudpayments.settings import NoticeType, Shop
+from sandbox.providers.money import BALANCE_MINOR_MAX, AmountError, format_amount, parse_amount
 
 router = APIRouter(prefix="/sandbox")
 LOG_ROWS_MAX = 10_000
@@ -80,6 +81,84 @@ async def totals(request: Request, public_id: str | None = None) -> Response:
         "charged_minor": sum(item["charged_minor"] for item in items),
         "refunded_minor": sum(item["refunded_minor"] for item in items),
     })  # fmt: skip
+
+
+@router.get("/payouts")
+async def payouts(request: Request, public_id: str | None = None) -> Response:
+    """How many transfers were really made per order, and what they amount to, folded from the log."""
+    rows = world_of(request).store.rows(
+        "SELECT public_id, invoice_id, sum(event = 'payout.accepted'), sum(event = 'payout.completed'),"
+        " sum(event = 'payout.declined'), sum(CASE WHEN event = 'payout.completed' THEN amount_minor ELSE 0 END)"
+        " FROM log WHERE event LIKE 'payout.%' AND (? IS NULL OR public_id = ?)"
+        " GROUP BY public_id, invoice_id ORDER BY min(seq)",
+        (public_id, public_id),
+    )
+    names = ("public_id", "invoice_id", "accepted", "transfers", "declined", "amount_minor")
+    items = [dict(zip(names, row, strict=True)) for row in rows]
+    return _answer({
+        "items": items,
+        "paid_out_minor": sum(item["amount_minor"] for item in items),
+        "repeated": [item["invoice_id"] for item in items if item["accepted"] > 1],
+    })  # fmt: skip
+
+
+def _balance(world: World, public_id: str) -> Response:
+    return _answer({"public_id": public_id, "RUB": format_amount(world.payouts.balance(public_id))})
+
+
+@router.get("/balance")
+async def get_balance(request: Request, public_id: str | None = None) -> Response:
+    """What a terminal can pay out; the first one when none is named."""
+    world = world_of(request)
+    return _balance(world, _shop(world, public_id or next(iter(world.shops))).public_id)
+
+
+class BalanceInput(BaseModel):
+    """A balance in roubles."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    RUB: str
+
+
+@router.put("/balance")
+async def put_balance(request: Request, wanted: BalanceInput, public_id: str | None = None) -> Response:
+    """Set what a terminal can pay out, or all of them when none is named: ``{"RUB": "0.00"}`` runs it dry."""
+    world = world_of(request)
+    chosen = [_shop(world, public_id).public_id] if public_id else list(world.shops)
+    try:
+        minor = parse_amount(wanted.RUB, least_minor=0, most_minor=BALANCE_MINOR_MAX)
+    except AmountError as error:
+        raise HTTPException(422, str(error)) from error
+    with world.store.unit():
+        for name in chosen:
+            world.payouts.set_balance(name, minor)
+            world.store.log("balance.set", name, amount=minor, currency="RUB")
+    return _balance(world, chosen[0])
+
+
+class TokenInput(BaseModel):
+    """A saved card without a payment."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    account_id: str = Field(min_length=1, max_length=200)
+    public_id: str | None = None
+    number: str = Field(default="4000000000003055", max_length=30)
+
+
+@router.post("/tokens")
+async def tokens(request: Request, wanted: TokenInput) -> Response:
+    """A token as a first payment would give one; of the first terminal when none is named."""
+    world = world_of(request)
+    shop = _shop(world, wanted.public_id or next(iter(world.shops)))
+    try:
+        card = read_card(wanted.number, "12/49", "123")
+    except CardError as error:
+        raise HTTPException(422, str(error)) from error
+    with world.store.unit():
+        token = world.store.add_token(shop.public_id, wanted.account_id, card.as_json())
+    return _answer({"token": token, "account_id": wanted.account_id, "public_id": shop.public_id})
 
 
 @router.get("/transactions/{tx_id}")

@@ -6,7 +6,6 @@ Every change of state, its line in the log, and the notifications that it causes
 from __future__ import annotations
 
 import asyncio
-import secrets
 from dataclasses import dataclass
 from typing import Any
 
@@ -148,11 +147,7 @@ class Engine:
         tx.stage, tx.auth_ms = DONE, at
         tx.auth_code, tx.rrn = f"A{tx.id % 100_000:05d}", f"{tx.id % 10**12:012d}"
         if tx.account_id and tx.token is None:
-            tx.token = f"tk_{secrets.token_hex(20)}"
-            self._store.write(
-                "INSERT INTO tokens VALUES (?, ?, ?, ?)",
-                (tx.token, tx.public_id, tx.account_id, orjson.dumps(tx.card)),
-            )
+            tx.token = self._store.add_token(tx.public_id, tx.account_id, tx.card)
         if tx.recurrent is not None and tx.subscription_id is None and tx.account_id and tx.token:
             tx.subscription_id = self._subscriptions.from_payment(shop, tx, tx.recurrent)
         if tx.scheme == "Dual":

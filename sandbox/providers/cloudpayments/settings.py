@@ -10,6 +10,8 @@ from typing import Annotated, Literal
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from sandbox.providers.money import BALANCE_MINOR_MAX, parse_amount
+
 
 class NoticeType(StrEnum):
     """Kinds of notifications, spelled as in the addresses of the API."""
@@ -64,12 +66,25 @@ class Settings(BaseSettings):
     notify_attempts_max: int = Field(default=100, ge=1, le=100)
     notify_parallel_max: int = Field(default=64, ge=1, le=1000)
     request_id_ttl_s: float = Field(default=3600.0, gt=0)
+    payout_balance: str = Field(default="1000000000.00", description="Of a terminal at first, in roubles.")
+    notify_payouts: bool = Field(default=False, description="Send Pay or Fail when a payout under way has ended.")
     fail_after_check_refusal: bool = Field(default=True, description="Send Fail when Check was refused.")
 
     @field_validator("shops", mode="before")
     @classmethod
     def _decode_shops(cls, value: object) -> object:
         return json.loads(value) if isinstance(value, str) else value
+
+    @field_validator("payout_balance")
+    @classmethod
+    def _is_an_amount(cls, value: str) -> str:
+        parse_amount(value, least_minor=0, most_minor=BALANCE_MINOR_MAX)
+        return value
+
+    @property
+    def payout_balance_minor(self) -> int:
+        """The opening balance of payouts in kopecks."""
+        return parse_amount(self.payout_balance, least_minor=0, most_minor=BALANCE_MINOR_MAX)
 
     def all_shops(self) -> list[Shop]:
         """Shops of the environment and of the file, with the default notification address filled in."""

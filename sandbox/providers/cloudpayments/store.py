@@ -7,6 +7,7 @@ append-only by trigger; it is the ground truth that tests compare the product's 
 from __future__ import annotations
 
 import fcntl
+import secrets
 import sqlite3
 import time
 from collections.abc import Iterator
@@ -98,6 +99,7 @@ class Transaction:
     late_due_ms: int | None = None
     recurrent: dict[str, Any] | None = None
     receipt: dict[str, Any] | None = None
+    receiver: dict[str, Any] | None = None
     force_decline: int = 0
     request_id: str | None = None
 
@@ -206,6 +208,12 @@ class Store:
     def _transactions(self, where: str, arguments: tuple[object, ...]) -> list[Transaction]:
         rows = self._db.execute(f"SELECT document FROM transactions {where}", arguments)  # noqa: S608 - text is ours
         return [Transaction(**orjson.loads(row[0])) for row in rows]
+
+    def add_token(self, public_id: str, account_id: str, card: dict[str, Any]) -> str:
+        """Save a card under a fresh token; inside a unit."""
+        token = f"tk_{secrets.token_hex(20)}"
+        self._db.execute("INSERT INTO tokens VALUES (?, ?, ?, ?)", (token, public_id, account_id, orjson.dumps(card)))
+        return token
 
     # Notifications
 

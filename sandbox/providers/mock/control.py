@@ -9,9 +9,8 @@ from fastapi import APIRouter, Body, HTTPException, Query, Request, Response
 
 from sandbox.providers.mock.chaos import Armed, Chaos
 from sandbox.providers.mock.gateway import World, answer, world_of
-from sandbox.providers.mock.settings import BALANCE_MINOR_MAX
 from sandbox.providers.mock.store import MADE
-from sandbox.providers.money import AmountError, format_amount, parse_amount
+from sandbox.providers.money import BALANCE_MINOR_MAX, AmountError, format_amount, parse_amount
 
 router = APIRouter(prefix="/sandbox")
 LOG_ROWS_MAX = 10_000

@@ -9,9 +9,7 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from sandbox.providers.money import parse_amount
-
-BALANCE_MINOR_MAX = 10**16
+from sandbox.providers.money import BALANCE_MINOR_MAX, parse_amount
 
 
 class Shop(BaseModel):

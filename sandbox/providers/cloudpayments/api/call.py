@@ -21,12 +21,14 @@ from sandbox.providers.cloudpayments.cards import CardError
 from sandbox.providers.cloudpayments.chaos import Switch
 from sandbox.providers.cloudpayments.delivery import Delivery
 from sandbox.providers.cloudpayments.engine import Engine, RefusedError
+from sandbox.providers.cloudpayments.payouts import Payouts
 from sandbox.providers.cloudpayments.settings import Settings, Shop
 from sandbox.providers.cloudpayments.store import Store, now_ms
 from sandbox.providers.cloudpayments.subscriptions import Subscriptions
 from sandbox.providers.money import AmountError, parse_amount
 
 FIELDS_MAX = 150_000
+TRIES_REMEMBERED_MAX = 100_000
 _SILENCE_STEP_MS = 100
 Answer = dict[str, Any]
 
@@ -48,6 +50,7 @@ class World:
     store: Store
     delivery: Delivery
     engine: Engine
+    payouts: Payouts
     subscriptions: Subscriptions
 
 
@@ -109,6 +112,7 @@ class Gate:
     def __init__(self) -> None:
         self._running: dict[str, int] = {}
         self._first: dict[tuple[str, str], asyncio.Future[Reply]] = {}
+        self._tries: dict[str, int] = {}
 
     async def serve(self, request: Request, operation: str, handler: Handler) -> Response:
         """Run one API method from the raw request to the raw answer."""
@@ -135,7 +139,7 @@ class Gate:
             return Response(status_code=400)
         request_id = request.headers.get("x-request-id") or None
         call = Call(world, shop, parameters, request_id, base_url(request))
-        subject = request_id or f"{operation}/{hash(body)}/{now_ms()}"
+        subject = self._try_of(request_id) if request_id else f"{operation}/{hash(body)}/{now_ms()}"
         strikes, chaos = world.delivery.chaos.strikes, world.delivery.chaos
         about: dict[str, Any] = {"invoice_id": call.text("InvoiceId"), "public_id": shop.public_id}
         if strikes(Switch.TOO_MANY, operation, subject, **about):
@@ -148,6 +152,13 @@ class Gate:
         if reply.success and strikes(Switch.TIMEOUT_AFTER_SUCCESS, operation, subject, **about):
             return await silence(request, chaos.options.timeout_ms)
         return Response(reply.body, media_type="application/json")
+
+    def _try_of(self, request_id: str) -> str:
+        """Name a request for chaos: one that is repeated meets a fate of its own each time."""
+        count = self._tries[request_id] = self._tries.pop(request_id, 0) + 1
+        if len(self._tries) > TRIES_REMEMBERED_MAX:
+            del self._tries[next(iter(self._tries))]
+        return request_id if count == 1 else f"{request_id}/{count}"
 
     async def _once(self, call: Call, handler: Handler) -> Reply:
         """Run the handler unless this X-Request-ID has been answered within the hour."""

@@ -16,6 +16,7 @@ from sandbox.providers.money import format_amount
 
 STATUS_CODES = {
     "AwaitingAuthentication": 1, "Authorized": 2, "Completed": 3, "Cancelled": 4, "Declined": 5, "Pending": 6,
+    "Created": 0, "Failed": 5,
 }  # fmt: skip
 CARD_TYPE_CODES = {"Visa": 0, "MasterCard": 1, "Maestro": 2, "MIR": 3}
 KIND_CODES = {"Payment": 0, "Refund": 1, "CardPayout": 2}
@@ -35,6 +36,14 @@ def _dates(name: str, ms: int | None) -> dict[str, Any]:
 
 def payment_model(tx: Transaction, shop: Shop, culture: str = "ru-RU") -> dict[str, Any]:
     """One transaction."""
+    model = _model(tx, shop, culture)
+    if tx.kind == "CardPayout":
+        model["TransactionIsInProcess"] = tx.status == "Created"
+        model["Receiver"] = tx.receiver
+    return model
+
+
+def _model(tx: Transaction, shop: Shop, culture: str) -> dict[str, Any]:
     why = reason(tx.reason_code) if tx.reason_code else None
     approved = tx.status in ("Completed", "Authorized")
     message = (
@@ -94,7 +103,8 @@ def payment_answer(tx: Transaction, shop: Shop, base_url: str, culture: str = "r
         return {"Model": model, "Success": False, "Message": None}
     if tx.kind == "Refund" and tx.status == "Completed":
         return {"Model": {"TransactionId": tx.id}, "Success": True, "Message": None}
-    success = tx.status in ("Completed", "Authorized")
+    # A payout under way is accepted: what became of it is told by its status, later.
+    success = tx.status in ("Completed", "Authorized", "Created")
     return {"Model": payment_model(tx, shop, culture), "Success": success, "Message": None}
 
 

@@ -13,7 +13,7 @@ from sandbox.providers.cloudpayments.api.call import Answer, Call
 from sandbox.providers.cloudpayments.api.models import payment_answer, payment_model
 from sandbox.providers.cloudpayments.cards import read_cryptogram
 from sandbox.providers.cloudpayments.engine import Order, RefusedError
-from sandbox.providers.cloudpayments.store import Transaction, now_ms
+from sandbox.providers.cloudpayments.store import Transaction
 
 PAGE_ROWS, PERIOD_DAYS_MAX = 100, 366
 _CURRENCIES = frozenset({"RUB", "USD", "EUR", "KZT", "BYN", "UAH", "UZS", "AZN", "GBP", "KGS", "AMD", "CNY"})
@@ -34,12 +34,13 @@ def order_of(call: Call, scheme: str) -> Order:
     return Order(
         amount=call.amount(), currency=currency, scheme=scheme, invoice_id=call.text("InvoiceId"),
         account_id=call.text("AccountId"), email=call.text("Email"), name=call.text("Name"),
-        description=call.text("Description"), ip=call.text("IpAddress"), data=_data(call.text("JsonData")),
+        description=call.text("Description"), ip=call.text("IpAddress"), data=data_of(call.text("JsonData")),
         request_id=call.request_id,
     )  # fmt: skip
 
 
-def _data(text: str | None) -> str | None:
+def data_of(text: str | None) -> str | None:
+    """The shop's own data, as the text that it came in."""
     if text is not None:
         try:
             json.loads(text)
@@ -48,12 +49,13 @@ def _data(text: str | None) -> str | None:
     return text
 
 
-def _culture(call: Call) -> str:
+def culture_of(call: Call) -> str:
+    """The language of messages."""
     return call.text("CultureName") or "ru-RU"
 
 
 def _answer(call: Call, tx: Transaction) -> Answer:
-    return payment_answer(tx, call.shop, call.base_url, _culture(call))
+    return payment_answer(tx, call.shop, call.base_url, culture_of(call))
 
 
 async def _by_cryptogram(call: Call, scheme: str) -> Answer:
@@ -113,7 +115,7 @@ async def void(call: Call) -> Answer:
 
 async def refund(call: Call) -> Answer:
     """``payments/refund``."""
-    data = _data(call.text("JsonData"))
+    data = data_of(call.text("JsonData"))
     tx = call.world.engine.refund(call.shop, call.integer("TransactionId"), call.amount(), data, call.request_id)
     return _answer(call, tx)
 
@@ -143,7 +145,7 @@ async def find_v2(call: Call) -> Answer:
 def _found(call: Call, tx: Transaction | None) -> Answer:
     if tx is None:
         return {"Success": False, "Message": "Not found"}
-    return {"Model": payment_model(tx, call.shop, _culture(call)), "Success": True, "Message": None}
+    return {"Model": payment_model(tx, call.shop, culture_of(call)), "Success": True, "Message": None}
 
 
 def _zone(call: Call) -> ZoneInfo:
@@ -204,9 +206,3 @@ async def tokens_list(call: Call) -> Answer:
         model.append({"Token": token, "AccountId": account_id, "CardMask": mask,
                       "ExpirationDateMonth": int(month), "ExpirationDateYear": 2000 + int(year)})  # fmt: skip
     return {"Model": model, "Success": True, "Message": None}
-
-
-async def payout(call: Call) -> Answer:
-    """``payments/token/topup`` and ``payments/alt/topup``: the place of payouts, which the emulator has not yet."""
-    call.amount()
-    return {"Success": False, "Message": f"Payouts are not emulated yet ({now_ms()})"}

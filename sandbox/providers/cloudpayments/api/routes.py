@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fastapi import APIRouter, Request, Response
 
-from sandbox.providers.cloudpayments.api import payments, settings_methods
+from sandbox.providers.cloudpayments.api import payments, payouts, settings_methods
 from sandbox.providers.cloudpayments.api.call import Answer, Call, Gate, Handler
 
 # Path, the name that chaos knows the operation by, and the method itself.
@@ -24,8 +24,9 @@ METHODS: tuple[tuple[str, str, Handler], ...] = (
     ("/payments/list", "list", payments.list_day),
     ("/v2/payments/list", "list", payments.list_v2),
     ("/payments/tokens/list", "list", payments.tokens_list),
-    ("/payments/token/topup", "topup", payments.payout),
-    ("/payments/alt/topup", "topup", payments.payout),
+    ("/payments/token/topup", "topup", payouts.token_topup),
+    ("/payments/cards/topup", "topup", payouts.cards_topup),
+    ("/payments/alt/topup", "topup", payouts.alt_topup),
     ("/subscriptions/create", "subscription", settings_methods.subscription_create),
     ("/subscriptions/get", "subscription", settings_methods.subscription_get),
     ("/subscriptions/find", "subscription", settings_methods.subscription_find),

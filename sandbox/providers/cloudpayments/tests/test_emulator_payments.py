@@ -285,8 +285,3 @@ async def test_receipts(emulator: Emulator, shop_listener: Listener) -> None:
     )
     assert answer.status_code == 200
     assert len(await shop_listener.wait_for("receipt", 2)) == 2
-
-
-async def test_payouts_have_their_place(emulator: Emulator) -> None:
-    for path in ("/payments/token/topup", "/payments/alt/topup"):
-        assert (await emulator.api(path, {"Amount": "1"}))["Success"] is False
