@@ -94,6 +94,10 @@ chaos: install ## 2,000 purchases while processes and servers are killed, stoppe
 load: install ## Payments, deposits, withdrawals and refunds of 1,000 wallets for a minute; build/load.json
 	@$(STACK) load $(ARGS)
 
+.PHONY: payouts-batch
+payouts-batch: install ## 10,000 payouts of one file, 37 lines bad, the worker killed twice; build/batch.json
+	@$(STACK) payouts-batch $(ARGS)
+
 .PHONY: bugs
 bugs: install ## Plant the seeded bugs one at a time and show which test catches each
 	@$(STACK) bugs $(ARGS)

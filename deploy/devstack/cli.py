@@ -116,6 +116,7 @@ def _module(name: str, text: str) -> None:
 _module("bench", "Start the servers and measure (tests.bench); arguments are its own.")
 _module("chaos", "Run the long chaos test (tests.chaos); arguments are its own.")
 _module("load", "Load on wallets (tests.load); arguments are its own.")
+_module("payouts-batch", "A large file of payouts (tests.load.batch); arguments are its own.")
 _module("bugs", "Plant the seeded bugs one at a time (tests.chaos.bugs); arguments are its own.")
 
 

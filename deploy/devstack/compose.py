@@ -15,7 +15,7 @@ from copeck.messaging.topology import USERS
 from copeck.storage.roles import LOGINS
 from deploy.devstack.console import RunnerError, say
 from deploy.devstack.scratch import ROOT
-from deploy.devstack.services import PROVIDER, SHOP
+from deploy.devstack.services import PROVIDER, SHOP, shops
 
 FILE = ROOT / "deploy" / "compose.yml"
 SECRETS = ROOT / "deploy" / "secrets"
@@ -54,7 +54,7 @@ def make_secrets() -> Path:
         "broker_passwords": json.dumps(broker),
         "management_url": f"http://copeck-admin:{admin}@rabbitmq:15672",
         "auth_signing_secret": secrets.token_urlsafe(48),
-        "shops": json.dumps([{"provider": PROVIDER, "shop": SHOP, **shop}]),
+        "shops": json.dumps(shops(shop, mock)),
         "emulator_shops": json.dumps([{"name": SHOP, "notify_url": notify, **shop}]),
         "mock_shops": json.dumps([mock]),
     }

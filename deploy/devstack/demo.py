@@ -1,4 +1,4 @@
-"""`make demo`: sells one subscription through everything, and prints what happened to its invoice."""
+"""`make demo`: sells a subscription, fills and empties a wallet, pays out; prints what happened to each of them."""
 
 import json
 import time
@@ -44,8 +44,30 @@ def _sell(state: dict[str, Any]) -> None:
     if running.print_operator(state, "invoice", "show", sale.invoice_id) != 0:
         raise RunnerError("copeck invoice show failed")
     check(timeline)
+    _move_money(state)
     if running.print_operator(state, "ledger", "verify") != 0:
         raise RunnerError("copeck ledger verify found the books wrong")
+
+
+def _move_money(state: dict[str, Any]) -> None:
+    """Live a wallet's life, and show every transfer of it."""
+    from tests.e2e.scenario import Site
+    from tests.e2e.wallet_scenario import live
+
+    story = live(Site.of_state(state), say)
+    for command, subject, accounts in (
+        (("invoice", "show"), story.deposit_id, ("provider:cloudpayments", story.wallet, "fees:commission")),
+        (("invoice", "show"), story.subscription_invoice_id, (story.wallet, "revenue:")),
+        (("payout", "show"), story.withdrawal_id, (story.wallet, "payouts:in_transit", "fees:commission")),
+        (("payout", "show"), story.payout_id, ("house:payouts", "payouts:in_transit", "provider:mock")),
+        (("wallet", "show"), story.wallet, (story.wallet,)),
+    ):
+        found = json.dumps(running.operator_json(state, *command, subject))
+        if running.print_operator(state, *command, subject) != 0:
+            raise RunnerError(f"copeck {' '.join(command)} failed")
+        for account in accounts:
+            if account not in found:
+                raise RunnerError(f"copeck {' '.join(command)} {subject} shows no transfer of {account}")
 
 
 def run_against_compose(compose: "Compose") -> None:
@@ -54,7 +76,8 @@ def run_against_compose(compose: "Compose") -> None:
     from tests.e2e.scenario import Site, client, sell
 
     manager = compose.create_user("manager")
-    site = Site(compose.urls["public"], compose.urls["cloudpayments"], manager, compose.urls["admin"])
+    urls = compose.urls
+    site = Site(urls["public"], urls["cloudpayments"], manager, urls["admin"], urls["mock-gateway"])
     sale = sell(site, say)
     check(json.loads(operator_output(compose, "invoice", "show", sale.invoice_id, "--json")))
     print(f"\n{operator_output(compose, 'invoice', 'show', sale.invoice_id)}", flush=True)

@@ -12,8 +12,10 @@ from deploy.devstack.ports import HOST
 from deploy.devstack.process import Process, Spec
 from deploy.devstack.scratch import ROOT
 
-PROVIDER = "cloudpayments"
+PROVIDER, MOCK_PROVIDER = "cloudpayments", "mock"
 SHOP = "main"
+# What the mock gateway's shop may sell: no product is called so, so that payers are never sent to a page it has not.
+MOCK_PRODUCTS = ("mock",)
 
 
 @dataclass(frozen=True)
@@ -54,13 +56,22 @@ class Service:
     settings: Callable[[Wiring], Mapping[str, str]] = lambda _wiring: {}
 
 
+def shops(keys: Mapping[str, str], mock_keys: Mapping[str, str]) -> list[dict[str, object]]:
+    """Return COPECK_SHOPS: a contract with each provider that has an emulator, by its keys."""
+    return [
+        {"provider": PROVIDER, "shop": SHOP, **keys},
+        {"provider": MOCK_PROVIDER, "shop": SHOP, "products": MOCK_PRODUCTS, **mock_keys},
+    ]
+
+
 def _gateway(wiring: Wiring) -> Mapping[str, str]:
-    shop = {"provider": PROVIDER, "shop": SHOP, "public_id": wiring.shop_public_id, "api_secret": wiring.shop_secret}
+    keys = {"public_id": wiring.shop_public_id, "api_secret": wiring.shop_secret}
+    mock_keys = {"public_id": wiring.mock_public_id, "api_secret": wiring.mock_secret}
     return {
         "COPECK_CLOUDPAYMENTS_API_URL": wiring.url("cloudpayments"),
         "COPECK_CLOUDPAYMENTS_WIDGET_URL": f"{wiring.url('cloudpayments')}/bundles/cloudpayments.js",
         "COPECK_MOCK_GATEWAY_URL": wiring.url("mock-gateway"),
-        "COPECK_SHOPS": json.dumps([shop]),
+        "COPECK_SHOPS": json.dumps(shops(keys, mock_keys)),
     }
 
 

@@ -212,9 +212,15 @@ def _summarise(outcomes: Sequence[Outcome]) -> int:
     return 1 if failed or not passed else 0
 
 
-_MODULES = {"bench": "tests.bench", "chaos": "tests.chaos", "bugs": "tests.chaos.bugs", "load": "tests.load"}
+_MODULES = {
+    "bench": "tests.bench",
+    "chaos": "tests.chaos",
+    "bugs": "tests.chaos.bugs",
+    "load": "tests.load",
+    "payouts-batch": "tests.load.batch",
+}
 # These start a stack of their own, because they break it.
-_OWN_STACK = frozenset({"chaos", "bugs", "load"})
+_OWN_STACK = frozenset({"chaos", "bugs", "load", "payouts-batch"})
 
 
 def run_module(name: str, arguments: Sequence[str]) -> int:

@@ -34,12 +34,14 @@ class Site:
     emulator_url: str
     manager: dict[str, str]
     admin_url: str = ""
+    mock_url: str = ""
 
     @classmethod
     def of_state(cls, state: dict[str, Any]) -> Self:
         """Take the addresses from a running stack's state."""
         urls = state["urls"]
-        return cls(urls["public"], urls["cloudpayments"], state["people"]["manager"], urls["admin"])
+        manager = state["people"]["manager"]
+        return cls(urls["public"], urls["cloudpayments"], manager, urls["admin"], urls["mock-gateway"])
 
 
 @dataclass
