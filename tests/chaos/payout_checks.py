@@ -27,10 +27,11 @@ def payouts_were_sent_once_or_never(truth: Truth) -> Iterator[str]:
         expected = 1 if status == "completed" else 0
         if transfers != expected:
             yield f"payout {payout} is {status} after {attempt} attempts: the providers sent it {transfers} times"
-        elif items and items[0]["amount_minor"] != amount:
-            yield f"payout {payout} of {amount} was sent as {items[0]['amount_minor']}"
-    for payout in sent:
-        yield f"a provider sent {payout}, and no such payout is known"
+        elif transfers and sum(item["amount_minor"] for item in items) != amount:
+            yield f"payout {payout} of {amount} was sent as {[item['amount_minor'] for item in items]}"
+    for payout, items in sent.items():
+        if any(item["transfers"] for item in items):
+            yield f"a provider sent {payout}, and no such payout is known"
 
 
 def payouts_have_ended(truth: Truth) -> Iterator[str]:
