@@ -14,6 +14,9 @@ from deploy.devstack.infra import choose as choosing
 from deploy.devstack.infra import docker, given, native, packages
 from deploy.devstack.infra.base import Context, Endpoints
 from deploy.devstack.scratch import ROOT
+from payments_gateway.settings import GatewaySettings
+from sandbox.providers.cloudpayments.settings import Settings as CloudPaymentsSettings
+from sandbox.providers.mock.settings import Settings as MockSettings
 
 TARGETS = (
     *("install", "migrate", "up", "down", "demo", "worker", "beat", "shell", "operator"),
@@ -202,6 +205,18 @@ def test_the_compose_file_mounts_every_secret_that_is_made(tmp_path: Path, monke
     made = {path.name for path in compose.make_secrets().iterdir()}
     text = compose.FILE.read_text(encoding="utf-8")
     assert made == set(re.findall(r"file: \./secrets/(\w+)", text))
+
+
+def test_the_gateway_and_the_emulators_have_the_same_keys(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(compose, "SECRETS", tmp_path / "secrets")
+    folder = compose.make_secrets()
+    monkeypatch.setenv("COPECK_SHOPS_FILE", str(folder / "shops"))
+    shops = {shop.provider: shop for shop, _products in GatewaySettings(database_url="").shop_list()}
+    mock = MockSettings(shops_file=folder / "mock_shops").all_shops()[shops["mock"].public_id]
+    assert mock.api_secret.get_secret_value() == shops["mock"].api_secret
+    [terminal] = CloudPaymentsSettings(shops_file=folder / "emulator_shops").all_shops()
+    keys = (shops["cloudpayments"].public_id, shops["cloudpayments"].api_secret)
+    assert (terminal.public_id, terminal.api_secret.get_secret_value()) == keys
 
 
 @pytest.mark.parametrize("target", TARGETS)
