@@ -31,6 +31,8 @@ SETTLING = (*checks.SETTLING, *PAYOUT_SETTLING)
 # Everything that waits waits less than in production, so that a minute of chaos holds an hour of it.
 SETTINGS = {
     "COPECK_LEASE_S": str(LEASE_S),
+    # Whoever owns a wallet logs in once, before anything breaks.
+    "COPECK_ACCESS_TOKEN_S": "3600",
     "COPECK_ATTEMPT_ASKED_AFTER_S": "3",
     "COPECK_OPERATION_RETRY_BASE_S": "0.2",
     # Attempts that nobody ever paid are asked about as long as their invoice can be paid: at a shorter cap thousands of
