@@ -9,7 +9,13 @@ from fractions import Fraction
 from uuid import UUID
 
 PROVIDER, LATE, BACK, OUT = "provider:cloudpayments:main", "suspense:late", "refunds:in_transit", "payouts:in_transit"
-FEES, LOSSES, WALLET = "fees:commission", "losses:chargeback", "wallet:anna"
+FEES, LOSSES, HOUSE = "fees:commission", "losses:chargeback", "house:payouts"
+WALLET, OTHER, MERCHANT = "wallet:anna", "wallet:boris", "merchant:m1"
+
+
+def is_wallet(account: str) -> bool:
+    """Tell whether an account never goes below zero."""
+    return account in (WALLET, OTHER)
 
 
 @dataclass
@@ -50,8 +56,9 @@ class Back:
 
 @dataclass
 class Payout:
-    """A payout."""
+    """A payout from a wallet, a merchant's balance or the house."""
 
+    source: str
     amount: int
     commission: int
     approval: bool
@@ -73,7 +80,7 @@ class Reference:
 
     def take(self, source: str, target: str, amount: int) -> None:
         """Move money that is gone already: what a wallet lacks is lost."""
-        own = min(amount, self.money[source]) if source == WALLET else amount
+        own = min(amount, self.money[source]) if is_wallet(source) else amount
         self.move(source, target, own)
         self.move(LOSSES, target, amount - own)
 
@@ -125,8 +132,8 @@ class Reference:
         back.state = state
 
     def affords(self, out: Payout) -> bool:
-        """Tell whether the wallet has a payout and its commission."""
-        return self.money[WALLET] >= out.amount + out.commission
+        """Tell whether the source has a payout and its commission; the house always has."""
+        return out.source == HOUSE or self.money[out.source] >= out.amount + out.commission
 
     def debit(self, out: Payout) -> None:
         """Send a payout on its way, or fail it."""
@@ -136,14 +143,17 @@ class Reference:
             out.attempt += 1
 
     def pay(self, out: Payout, sign: int = 1) -> None:
-        """Take a payout and its commission off the wallet, or give them back."""
-        self.move(WALLET, OUT, sign * out.amount)
-        self.move(WALLET, FEES, sign * out.commission)
+        """Take a payout and its commission off its source, or give them back."""
+        self.move(out.source, OUT, sign * out.amount)
+        self.move(out.source, FEES, sign * out.commission)
 
     def complete(self, out: Payout, underway: bool) -> None:
-        """Book what was paid out; what was given back is taken again, with the commission only if all is there."""
-        if not underway and self.affords(out):
+        """Book what was paid out; what was given back is taken again, of a wallet only what is there.
+
+        The commission is taken again where the whole is there, or where the source may owe us.
+        """
+        if not underway and (self.affords(out) or not is_wallet(out.source)):
             self.pay(out)
         elif not underway:
-            self.take(WALLET, OUT, out.amount)
+            self.take(out.source, OUT, out.amount)
         self.move(OUT, PROVIDER, out.amount)

@@ -1,6 +1,6 @@
 """The State Storage in memory: commands go through `decide` and `World.apply`, as in a batch, and nothing is stored."""
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -72,9 +72,7 @@ class State:
         for account in self.world.accounts.values():
             assert account.balance_minor == self.balance(account.name, account.currency), account
             assert account.balance_minor >= 0 or not account.name.startswith("wallet:"), account
-        for posting in self.world.postings:
-            assert posting.transfer.amount_minor > 0
-            assert posting.transfer.debit != posting.transfer.credit
+        self.check_postings()
         for invoice in self.world.invoices.values():
             assert invoice.refunded_minor >= 0
             assert invoice.refunding_minor >= 0
@@ -91,6 +89,24 @@ class State:
             model = entry_of(event.type).model
             read = model.__pydantic_validator__.validate_json(event.body)
             assert read.subject() == event.subject
+
+    def check_postings(self) -> None:
+        """Assert that postings say the balances after them, that no wallet was ever below zero, and that all is 0."""
+        running: Counter[tuple[str, str]] = Counter()
+        for posting in self.world.postings:
+            transfer = posting.transfer
+            assert transfer.amount_minor > 0
+            assert transfer.debit != transfer.credit
+            for name, sign, after in (
+                (transfer.debit, -1, posting.debit_balance),
+                (transfer.credit, 1, posting.credit_balance),
+            ):
+                running[name, transfer.currency] += sign * transfer.amount_minor
+                assert after in (None, running[name, transfer.currency]), posting
+                assert (after is None) != name.startswith(("wallet:", "merchant:")), posting
+                assert running[name, transfer.currency] >= 0 or not name.startswith("wallet:"), posting
+        kept = {(one.name, one.currency): one.balance_minor for one in self.world.accounts.values()}
+        assert sum((running | kept).values()) == 0
 
     def events(self) -> list[str]:
         """Return the types of the events that go out, in order."""

@@ -6,89 +6,61 @@ every run (`derandomize`); `HYPOTHESIS_SEARCH=random` looks elsewhere and prints
 
 import os
 from datetime import timedelta
-from typing import Any
 from uuid import UUID
 
 from hypothesis import settings
 from hypothesis import strategies as some
-from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, precondition, rule
+from hypothesis.stateful import Bundle, invariant, precondition, rule
 
 from billing_state_updater.domain.outcomes import Applied, Duplicate, Outcome
 from copeck.contracts import commands
 from copeck.contracts.base import Command
 from copeck.kernel.ids import new_id
 from tests.support import stories
+from tests.support.model import Payouts
 from tests.support.reference import (
     BACK,
     FEES,
+    HOUSE,
     LATE,
     LOSSES,
+    MERCHANT,
+    OTHER,
     OUT,
     PROVIDER,
     WALLET,
     Back,
     Bill,
-    Payout,
-    Reference,
+    is_wallet,
 )
-from tests.support.state import (
-    CUSTOMER,
-    NOW,
-    State,
-    dispute,
-    issue,
-    payout,
-    payout_report,
-    refund,
-    refund_report,
-    report,
-    wallet_open,
-    wallet_pay,
-)
+from tests.support.state import CUSTOMER, NOW, dispute, issue, refund, refund_report, report, wallet_pay
 
-REVENUE, MERCHANT = "revenue:cinema", "merchant:m1"
+REVENUE = "revenue:cinema"
 # Few things, each driven far: what is wrong hides in long lives, not in many.
-BILLS_MAX, PAYOUTS_MAX = 3, 3
+BILLS_MAX = 3
 # The same retry a second time is a new one, once the first has failed: only its immediate repeat is no news.
 REPEATABLE: type[Command] = commands.PayoutRetry
 
 
-class Money(RuleBasedStateMachine):
-    """Invoices, refunds, a wallet and payouts, driven against the reference."""
+class Money(Payouts):
+    """Invoices and their refunds beside wallets, payouts and corrections, driven against the reference."""
 
     bills: Bundle[UUID] = Bundle("bills")
-    payouts: Bundle[UUID] = Bundle("payouts")
 
     def __init__(self) -> None:
         super().__init__()
-        self.state = State()
-        self.model = Reference()
         self.bill: dict[UUID, Bill] = {}
         self.attempt: dict[UUID, str] = {}
         self.attempts_of: dict[tuple[UUID, int], UUID] = {}
         self.back: dict[UUID, Back] = {}
-        self.payout: dict[UUID, Payout] = {}
-        self.done: list[Command] = []
-
-    def send(self, command: Command, expected: bool) -> Outcome:
-        """Send a command; `expected` says whether it must take effect."""
-        outcome = self.state.send(command)
-        assert isinstance(outcome, Applied) == expected, (command, outcome)
-        if expected:
-            self.done.append(command)
-        return outcome
-
-    @initialize(opening=some.integers(0, 5_000))
-    def open_wallet(self, opening: int) -> None:
-        self.send(wallet_open(opening_minor=opening), expected=True)
-        self.model.money[WALLET] += opening
+        self.payer: dict[UUID, str] = {}
 
     # Invoices.
 
     @precondition(lambda self: len(self.bill) < BILLS_MAX)
     @rule(
         target=bills,
-        to=some.sampled_from([REVENUE, MERCHANT, WALLET]),
+        to=some.sampled_from([REVENUE, MERCHANT, WALLET, OTHER]),
         amount=some.integers(1, 1_000),
         share=some.integers(0, 999),
         policy=some.sampled_from(["refund", "wallet", "accept"]),
@@ -98,7 +70,8 @@ class Money(RuleBasedStateMachine):
         key = new_id()
         bill = self.bill[key] = Bill(amount, amount * share // 1_000, to, policy)
         late = WALLET if policy == "wallet" else None
-        terms = {"beneficiary": to, "amount_minor": amount, "commission_minor": bill.commission}
+        kind = "topup" if is_wallet(to) else "subscription"
+        terms = {"kind": kind, "beneficiary": to, "amount_minor": amount, "commission_minor": bill.commission}
         self.send(issue(key, **terms, late_policy=policy, late_wallet=late), expected=True)
         if begun:
             self.hear(key, 0, begun, 0)
@@ -151,16 +124,16 @@ class Money(RuleBasedStateMachine):
             wanted = bill.state == "held" and bill.held == number
             assert ("invoice.void_requested" in self.state.events()[spoken:]) != wanted
 
-    @rule(key=bills)
-    def pay_from_wallet(self, key: UUID) -> None:
+    @rule(key=bills, wallet=some.sampled_from([WALLET, WALLET, OTHER]))
+    def pay_from_wallet(self, key: UUID, wallet: str) -> None:
         bill = self.bill[key]
-        can = bill.state == "open" and bill.to != WALLET and self.model.money[WALLET] >= bill.amount
+        can = bill.state == "open" and bill.to != wallet and self.model.money[wallet] >= bill.amount
         payment = new_id()
-        self.send(wallet_pay(key, payment), can)
+        self.send(wallet_pay(key, payment, wallet), can)
         if can:
-            self.model.receive(WALLET, bill)
+            self.model.receive(wallet, bill)
             # The wallet pays refunds of this bill at once, and disputes of it cannot be.
-            bill.held = payment
+            bill.held, self.payer[key] = payment, wallet
 
     # Refunds and disputes.
 
@@ -170,7 +143,7 @@ class Money(RuleBasedStateMachine):
     def can_refund(self, bill: Bill, amount: int) -> bool:
         if bill.state != "paid" or not 0 < amount <= bill.rest:
             return False
-        return bill.to != WALLET or self.model.money[WALLET] + bill.share(amount) >= amount
+        return not is_wallet(bill.to) or self.model.money[bill.to] + bill.share(amount) >= amount
 
     @rule(key=bills, part=some.integers(1, 8))
     def ask_for_refund(self, key: UUID, part: int) -> None:
@@ -183,7 +156,7 @@ class Money(RuleBasedStateMachine):
             back = Back(bill, amount, bill.share(amount), late=False)
             self.model.open_refund(back)
             if self.paid_by_wallet(key):
-                self.model.move(BACK, WALLET, amount)
+                self.model.move(BACK, self.payer[key], amount)
                 bill.going, bill.gone = bill.going - amount, bill.gone + amount
             else:
                 self.back[number] = back
@@ -249,83 +222,6 @@ class Money(RuleBasedStateMachine):
             self.model.take(bill.to, PROVIDER, own)
             self.model.move(LOSSES, PROVIDER, amount - own)
 
-    # Payouts.
-
-    @precondition(lambda self: len(self.payout) < PAYOUTS_MAX)
-    @rule(
-        target=payouts,
-        amount=some.integers(1, 900),
-        commission=some.integers(0, 20),
-        draft=some.sampled_from([False, False, True]),
-        approval=some.sampled_from([False, False, True]),
-    )
-    def ask_for_payout(self, amount: int, commission: int, draft: bool, approval: bool) -> UUID:
-        key = new_id()
-        out = self.payout[key] = Payout(amount, commission, approval, "draft" if draft else "awaiting_approval")
-        self.send(payout(key, amount, commission_minor=commission, draft=draft, needs_approval=approval), expected=True)
-        if not draft and not approval:
-            self.model.debit(out)
-        return key
-
-    @rule(key=payouts, what=some.sampled_from(["submit", "approve", "cancel", "retry"]))
-    def manage_payout(self, key: UUID, what: str) -> None:
-        out = self.payout[key]
-        terms: dict[str, Any] = {"account": WALLET, "payout_id": key}
-        if what == "submit":
-            self.send(commands.PayoutSubmit(**terms), out.state == "draft")
-            if out.state == "draft" and out.approval:
-                out.state = "awaiting_approval"
-            elif out.state == "draft":
-                self.model.debit(out)
-        elif what == "approve":
-            self.send(commands.PayoutApprove(**terms, actor="user:boss"), out.state == "awaiting_approval")
-            if out.state == "awaiting_approval":
-                self.model.debit(out)
-        elif what == "cancel":
-            can = out.state in ("draft", "awaiting_approval", "pending")
-            self.send(commands.PayoutCancel(**terms), can)
-            if out.state == "pending":
-                self.model.pay(out, -1)
-            out.state = "canceled" if can else out.state
-        else:
-            can = out.state == "failed" and self.model.affords(out)
-            self.send(commands.PayoutRetry(**terms), can)
-            if can:
-                self.model.debit(out)
-
-    @rule(
-        key=payouts,
-        news=stories.told(stories.PAYOUT_NEWS, stories.PAYOUT_STORIES),
-        late=some.sampled_from([False, False, True]),
-    )
-    def hear_of_payout(self, key: UUID, news: list[str], late: bool) -> None:
-        for status in news:
-            self.hear_out(key, status, late)
-
-    def hear_out(self, key: UUID, status: str, late: bool) -> None:
-        out = self.payout[key]
-        attempt = max(1, out.attempt - late)
-        current = attempt == out.attempt
-        underway = out.state in ("pending", "processing")
-        can = (
-            current
-            and {
-                "processing": out.state == "pending",
-                "unknown": underway and not out.unknown,
-                "failed": underway,
-                "completed": out.state in ("pending", "processing", "failed", "canceled"),
-            }[status]
-        )
-        self.send(payout_report(key, status, attempt), can)
-        if not can:
-            return
-        if status == "completed":
-            self.model.complete(out, underway)
-        elif status == "failed":
-            self.model.pay(out, -1)
-        out.unknown = status == "unknown" or (out.unknown and status == "processing")
-        out.state = "processing" if status == "unknown" else status
-
     # Repeats.
 
     @rule(data=some.data())
@@ -364,7 +260,7 @@ class Money(RuleBasedStateMachine):
 
     @invariant()
     def the_books_agree(self) -> None:
-        for account in (PROVIDER, LATE, BACK, OUT, FEES, LOSSES, WALLET, REVENUE, MERCHANT):
+        for account in (PROVIDER, LATE, BACK, OUT, FEES, LOSSES, HOUSE, WALLET, OTHER, REVENUE, MERCHANT):
             assert self.state.balance(account) == self.model.money[account], account
 
     @invariant()
