@@ -65,7 +65,13 @@ def test_nothing_appears_or_vanishes() -> None:
 
 @pytest.mark.parametrize(
     ("asked", "least"),
-    [(rule(200), 1), (rule(200, minimum=500), 501), (rule(0), 1), (rule(9_999), 5_001), (rule(10_000, maximum=700), 701)],
+    [
+        (rule(200), 1),
+        (rule(200, minimum=500), 501),
+        (rule(0), 1),
+        (rule(9_999), 5_001),
+        (rule(10_000, maximum=700), 701),
+    ],
 )
 def test_the_least_amount_is_named(asked: Rule, least: int) -> None:
     assert least_amount_minor(asked) == least

@@ -1,6 +1,6 @@
 """The projection of invoices, kept by the updater's events."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -83,10 +83,33 @@ async def adopt(tx: AsyncConnection, invoice_ids: Iterable[UUID], now: datetime)
     return bool((await tx.execute(_ADOPT, {"ids": list(invoice_ids), "now": now})).all())
 
 
+async def known(tx: AsyncConnection, invoice_ids: Iterable[UUID], now: datetime) -> dict[UUID, Invoice]:
+    """Return invoices as they are known, after taking over those whose events have not arrived yet."""
+    wanted = set(invoice_ids)
+    query = sa.select(invoices).where(invoices.c.invoice_id.in_(wanted))
+    found = {row.invoice_id: from_row(row) for row in await tx.execute(query)}
+    if wanted - set(found) and await adopt(tx, wanted - set(found), now):
+        found = {row.invoice_id: from_row(row) for row in await tx.execute(query)}
+    return found
+
+
 async def get(tx: AsyncConnection, invoice_id: UUID) -> Invoice | None:
     """Return the invoice as it is known."""
     row = (await tx.execute(sa.select(invoices).where(invoices.c.invoice_id == invoice_id))).first()
     return None if row is None else from_row(row)
+
+
+async def get_many(tx: AsyncConnection, invoice_ids: Collection[UUID]) -> dict[UUID, Invoice]:
+    """Return invoices as they are known, by their ids."""
+    if not invoice_ids:
+        return {}
+    rows = await tx.execute(_MANY, {"ids": list(invoice_ids)})
+    return {row.invoice_id: from_row(row) for row in rows}
+
+
+_MANY = sa.select(invoices).where(
+    invoices.c.invoice_id == sa.func.any(sa.bindparam("ids", type_=ARRAY(PG_UUID(as_uuid=True))))
+)
 
 
 def from_row(row: sa.Row[Any]) -> Invoice:

@@ -1,0 +1,109 @@
+"""Deposits, withdrawals and payments from the balance: requests that arrive while a commit is under way share the next.
+
+One statement claims the idempotency keys with their answers, one a table keeps the rows, one fills the outbox.
+"""
+
+from dataclasses import dataclass, field
+from uuid import UUID
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from copeck.kernel.errors import DomainError, InvalidValueError
+from copeck.storage.idempotency import StoredAnswer
+from payments_gateway.domain.invoices import Invoice
+from payments_gateway.domain.provider import Shop
+from payments_gateway.domain.wallets import PaymentKind, wallet_of
+from payments_gateway.handlers.context import Context
+from payments_gateway.handlers.group import GroupCommit
+from payments_gateway.handlers.pay import NoShopError
+from payments_gateway.handlers.wallet_judging import PRODUCT, Asked, Known, Prepared, bare_claim, judge
+from payments_gateway.store import commissions, invoices, payout_requests, switches, wallet_payments
+
+
+@dataclass(slots=True)
+class WalletRequests:
+    """Takes in what owners of wallets ask for."""
+
+    context: Context
+    _group: GroupCommit[Asked, StoredAnswer | DomainError] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._group = GroupCommit("wallet requests", self._commit)
+
+    async def ask(self, asked: Asked) -> StoredAnswer:
+        """Keep a request with its command; under one key once. The answer has the payment's id. Raises refusals."""
+        result = await self._group.submit(asked)
+        if isinstance(result, DomainError):
+            raise result
+        return result
+
+    async def _commit(self, batch: list[Asked]) -> list[StoredAnswer | DomainError]:
+        context, now = self.context, self.context.clock.now()
+        async with context.database.transaction() as tx:
+            known = await self._read(tx, batch)
+            judged = [judge(asked, known, context.settings, now) for asked in batch]
+            results, first = await self._claim(tx, batch, judged)
+            await wallet_payments.add(tx, [prepared.row for prepared in first])
+            await payout_requests.add(tx, [one.payout for one in first if one.payout is not None])
+            await context.outbox.add(tx, *(prepared.command for prepared in first))
+        if first:
+            context.poke_relay()
+            await context.wallet_cache.drop(wallet_of(prepared.asked.user_id) for prepared in first)
+        return results
+
+    async def _read(self, tx: AsyncConnection, batch: list[Asked]) -> Known:
+        """Read what the batch is judged by; nothing of it is remembered, so that a switch works at once."""
+        names = sorted({name for asked in batch for name in asked.switches})
+        stopped = await switches.stopped_of(tx, *names) if names else []
+        rules = await commissions.newest(tx) if any(asked.amount for asked in batch) else {}
+        wanted = {asked.invoice_id for asked in batch if asked.invoice_id is not None}
+        return Known({switch.name: switch for switch in stopped}, rules, await self._invoices(tx, wanted))
+
+    async def _invoices(self, tx: AsyncConnection, wanted: set[UUID]) -> dict[UUID, Invoice]:
+        """Return invoices as they are known; those whose events are late are taken from the State Storage."""
+        found = await invoices.get_many(tx, wanted)
+        missing = wanted - set(found)
+        if missing and await invoices.adopt(tx, missing, self.context.clock.now()):
+            found |= await invoices.get_many(tx, missing)
+        return found
+
+    async def _claim(
+        self, tx: AsyncConnection, batch: list[Asked], judged: list[Prepared | DomainError]
+    ) -> tuple[list[StoredAnswer | DomainError], list[Prepared]]:
+        """Claim the keys; return every request's result, and the requests that are the first under their keys."""
+        keys = self.context.idempotency
+        refused = [index for index, one in enumerate(judged) if isinstance(one, DomainError)]
+        results: list[StoredAnswer | DomainError | None] = [None] * len(batch)
+        if refused:
+            said = await keys.answers(tx, [bare_claim(batch[index]) for index in refused])
+            for index, answer in zip(refused, said, strict=True):
+                refusal = judged[index]
+                results[index] = answer or (refusal if isinstance(refusal, DomainError) else None)
+        good = [(index, one) for index, one in enumerate(judged) if isinstance(one, Prepared)]
+        taken = await keys.claim_many(tx, [prepared.claim for _, prepared in good])
+        first = []
+        for (index, prepared), earlier in zip(good, taken, strict=True):
+            if earlier is None:
+                first.append(prepared)
+            results[index] = earlier or StoredAnswer(prepared.claim.status, prepared.claim.body)
+        return [result for result in results if result is not None], first
+
+
+def deposit_shop(context: Context, provider: str | None) -> Shop:
+    """Return the shop through which deposits come: by routing, or in the sandbox one that takes them without a page."""
+    if provider is None:
+        shop = context.shops.route(PRODUCT)
+        if shop is None:
+            raise NoShopError("no shop takes deposits")
+        return shop
+    if context.settings.environment != "sandbox":
+        raise InvalidValueError("the provider is chosen by routing", "provider")
+    for shop in context.shops.all():
+        if shop.provider == provider and context.providers[provider].charges is not None:
+            return shop
+    raise InvalidValueError(f"there is no shop of {provider}", "provider")
+
+
+def scope_of(user_id: UUID, kind: PaymentKind) -> str:
+    """Return the scope of a user's idempotency keys: one for each kind, as routes are."""
+    return f"{user_id}:{kind.value}"
