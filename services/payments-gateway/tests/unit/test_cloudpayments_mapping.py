@@ -29,6 +29,7 @@ STATUSES_EXPECTED = {
     "Completed": "succeeded",
     "Cancelled": "canceled",
     "Declined": "failed",
+    "Failed": "failed",
 }
 CHECKS_EXPECTED = {
     "ok": 0,

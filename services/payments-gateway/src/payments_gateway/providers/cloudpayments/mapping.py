@@ -29,6 +29,8 @@ STATUSES: dict[str, AttemptStatus] = {
     "Completed": AttemptStatus.SUCCEEDED,
     "Cancelled": AttemptStatus.CANCELED,
     "Declined": AttemptStatus.FAILED,
+    # A payout's word for it.
+    "Failed": AttemptStatus.FAILED,
 }
 
 STATUS_CODES: dict[int, AttemptStatus] = {
