@@ -17,6 +17,7 @@ DEFAULTS: dict[str, str] = {
     "WORKERS": "2",
     "ACCESS_LOG": "/dev/stdout",
     "BODY_MAX": "64k",
+    "BATCH_BODY_MAX": "8m",
     "REQUESTS_PER_SECOND": "50",
     "BURST": "200",
     "CONNECTIONS_MAX": "100",

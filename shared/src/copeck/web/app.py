@@ -1,6 +1,6 @@
 """The application factory: one FastAPI application of a service, with everything around its routes."""
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -50,12 +50,14 @@ def create_app(
     description: str = "",
     keys: KeySource | None = None,
     raw_prefixes: Sequence[str] = (),
+    body_limits: Mapping[str, int] | None = None,
 ) -> FastAPI:
     """Build a service's application.
 
     `routers` get `prefix`; `pages` are HTML routes with their own full paths, outside the OpenAPI document; `apis` are
     further APIs with documents of their own (the admin API). `keys` replaces the JWKS of `settings.jwks_url`.
-    `raw_prefixes` are paths whose bodies are kept as they come.
+    `raw_prefixes` are paths whose bodies are kept as they come; `body_limits` are paths that take larger bodies than
+    the others, in bytes.
     """
     jwks = keys if keys is not None else JwksKeys(settings.jwks_url)
 
@@ -83,7 +85,12 @@ def create_app(
             Middleware(SecurityHeaders),
             Middleware(ErrorBoundary, timeout_s=settings.request_timeout_s),
             Middleware(HostCheck, allowed=settings.trusted_hosts),
-            Middleware(BodyGuard, bytes_max=settings.request_body_bytes_max, raw_prefixes=raw_prefixes),
+            Middleware(
+                BodyGuard,
+                bytes_max=settings.request_body_bytes_max,
+                raw_prefixes=raw_prefixes,
+                bytes_max_of=body_limits or {},
+            ),
         ],
     )
     app.state.settings = settings

@@ -4,7 +4,7 @@ import asyncio
 import json
 import re
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import unquote_to_bytes
 
@@ -136,11 +136,20 @@ class BodyGuard:
 
     The limit holds for chunked bodies too. JSON with a null character or half a surrogate pair answers 422; so does a
     path or query with a null byte. Bodies for `raw_prefixes` (provider callbacks, kept as they are) are not read.
+    `bytes_max_of` names paths that have a limit of their own.
     """
 
-    def __init__(self, app: ASGIApp, *, bytes_max: int, raw_prefixes: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        bytes_max: int,
+        raw_prefixes: Sequence[str] = (),
+        bytes_max_of: Mapping[str, int] | None = None,
+    ) -> None:
         self.app = app
         self._bytes_max = bytes_max
+        self._bytes_max_of = dict(bytes_max_of or {})
         self._raw_prefixes = tuple(raw_prefixes)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -154,7 +163,8 @@ class BodyGuard:
             _check_address(scope, is_raw=is_raw)
             headers = Headers(scope=scope)
             if headers.get("content-length") or headers.get("transfer-encoding"):
-                body = await self._read(headers, receive)
+                bytes_max = self._bytes_max_of.get(scope["path"], self._bytes_max)
+                body = await self._read(headers, receive, bytes_max)
                 if body is None:
                     return
                 if not is_raw:
@@ -173,11 +183,11 @@ class BodyGuard:
 
         await self.app(scope, replay, send)
 
-    async def _read(self, headers: Headers, receive: Receive) -> Any:
+    async def _read(self, headers: Headers, receive: Receive, bytes_max: int) -> Any:
         """Return the body, or None when the client went away."""
         length = headers.get("content-length", "")
-        if length.isdigit() and int(length) > self._bytes_max:
-            raise self._too_large()
+        if length.isdigit() and int(length) > bytes_max:
+            raise _too_large(bytes_max)
         chunks: list[bytes] = []
         size = 0
         while True:
@@ -186,20 +196,21 @@ class BodyGuard:
                 return None
             chunks.append(message.get("body", b""))
             size += len(chunks[-1])
-            if size > self._bytes_max:
-                raise self._too_large()
+            if size > bytes_max:
+                raise _too_large(bytes_max)
             if not message.get("more_body", False):
                 return b"".join(chunks)
 
-    def _too_large(self) -> Problem:
-        return Problem(
-            413,
-            "body-too-large",
-            "The body is too large",
-            f"A body may have {self._bytes_max} bytes",
-            "body",
-            headers={"Connection": "close"},
-        )
+
+def _too_large(bytes_max: int) -> Problem:
+    return Problem(
+        413,
+        "body-too-large",
+        "The body is too large",
+        f"A body may have {bytes_max} bytes",
+        "body",
+        headers={"Connection": "close"},
+    )
 
 
 def _check_address(scope: Scope, *, is_raw: bool) -> None:
