@@ -5,6 +5,8 @@ from payments_gateway.domain.routing import Shops
 from payments_gateway.handlers.context import Context
 from payments_gateway.providers.registry import PROVIDERS
 from payments_gateway.settings import GatewaySettings
+from payments_gateway.store.breaker import Breaker
+from payments_gateway.store.wallet_cache import WalletCache
 
 
 def make_context(settings: GatewaySettings, pool_size: int | None = None) -> Context:
@@ -16,4 +18,12 @@ def make_context(settings: GatewaySettings, pool_size: int | None = None) -> Con
         settings.database_url, pool_size=pool_size or settings.database_pool_size, application="gateway"
     )
     shops = Shops(settings.shop_list(), {code for code, provider in PROVIDERS.items() if not provider.has_widget})
-    return Context(settings=settings, database=database, shops=shops, providers=PROVIDERS)
+    breaker = Breaker(settings.redis_url, settings.breaker_failures, settings.breaker_open_s)
+    return Context(
+        settings=settings,
+        database=database,
+        shops=shops,
+        providers=PROVIDERS,
+        breaker=breaker,
+        wallet_cache=WalletCache(settings.redis_url),
+    )

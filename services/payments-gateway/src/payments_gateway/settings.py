@@ -40,6 +40,11 @@ class GatewaySettings(Settings):
     attempt_asked_after_s: int = Field(default=60, ge=1)
     operation_retry_base_s: float = Field(default=2.0, gt=0)
     operation_retry_cap_s: float = Field(default=600.0, gt=0)
+    operation_timeout_s: float = Field(default=20.0, gt=0, le=20)
+    operation_attempts_max: int = Field(default=12, ge=1)
+    breaker_failures: int = Field(default=5, ge=1)
+    breaker_open_s: float = Field(default=30.0, gt=0)
+    catch_up_after_s: float = Field(default=10.0, gt=0)
     operation_settles_after_s: int = Field(default=360, ge=0)
     attempt_abandoned_after_s: int = Field(default=3600, ge=1)
     reconcile_window_s: int = Field(default=900, ge=60)
@@ -47,6 +52,7 @@ class GatewaySettings(Settings):
     worker_concurrency: int = Field(default=2, ge=1, le=30)
     transaction_fee_basis_points: int = Field(default=200, ge=0, le=10_000)
     deposit_expires_s: int = Field(default=3600, ge=60, le=30 * 86_400)
+    payout_approval_above: dict[str, int] = Field(default={"RUB": 10_000_000})
 
     def shop_list(self) -> list[tuple[Shop, tuple[str, ...]]]:
         """Return the shops with the addresses of their provider filled in, and the products that each may sell."""

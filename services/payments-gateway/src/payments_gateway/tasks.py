@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+from collections import Counter
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -10,20 +11,17 @@ from uuid import UUID
 from celery import Celery
 from celery.signals import worker_process_init, worker_process_shutdown
 
-from copeck.messaging.celery import SOFT_TIME_LIMIT_S, make_celery, send_after_commit
+from copeck.messaging.celery import make_celery, send_after_commit
 from copeck.messaging.topology import CELERY_QUEUES
 from copeck.observability.logs import configure_logging, get_logger
 from payments_gateway.composition import make_context
+from payments_gateway.handlers import batches, operations
 from payments_gateway.handlers import janitor as tidy
-from payments_gateway.handlers import operations
 from payments_gateway.handlers.context import Context
 from payments_gateway.settings import GatewaySettings
 
 log = get_logger(__name__)
 T = TypeVar("T")
-
-# Ends before Celery's soft limit does, so that a slow provider is an outcome and not an interruption.
-TASK_TIMEOUT_S = SOFT_TIME_LIMIT_S - 3
 
 _, _QUESTIONS = CELERY_QUEUES["gateway"]
 
@@ -46,8 +44,8 @@ _process: _Process | None = None
 def _here() -> _Process:
     global _process  # noqa: PLW0603 - one loop and one pool a process
     if _process is None or _process.pid != os.getpid():
-        context = make_context(settings, pool_size=2)
-        context.enqueue, context.enqueue_questions = enqueue, enqueue_questions
+        context = make_context(settings, pool_size=operations.CONCURRENCY)
+        context.enqueue, context.enqueue_questions, context.send_batch = enqueue, enqueue_questions, send_batch
         _process = _Process(os.getpid(), asyncio.Runner(), context)
     return _process
 
@@ -57,16 +55,23 @@ def _run(work: Callable[[Context], Coroutine[Any, Any, T]]) -> T:
     process = _here()
 
     async def bounded() -> T:
-        async with asyncio.timeout(TASK_TIMEOUT_S):
+        async with asyncio.timeout(operations.TASK_TIMEOUT_S):
             return await work(process.context)
 
     return process.runner.run(bounded())
 
 
 @app.task(name="payments_gateway.execute_operation")
-def execute_operation(operation_id: str) -> str:
-    """Run one try of a provider operation."""
-    return _run(lambda context: operations.execute(context, UUID(operation_id)))
+def execute_operation(*operation_ids: str) -> dict[str, int]:
+    """Run one try of each of some provider operations; returns how many ended where."""
+    ids = [UUID(operation_id) for operation_id in operation_ids]
+    return dict(Counter(_run(lambda context: operations.execute_many(context, ids)).values()))
+
+
+@app.task(name="payments_gateway.send_payout_batch")
+def send_payout_batch(batch_id: str) -> int:
+    """Hand what is left of a batch of payouts to the updater."""
+    return _run(lambda context: batches.send(context, UUID(batch_id)))
 
 
 @app.task(name="payments_gateway.janitor")
@@ -84,14 +89,24 @@ def sweep() -> dict[str, int]:
 
 def enqueue(operation_ids: list[UUID]) -> None:
     """Send the tasks of committed rows: in a thread, without retry; a failure is left to the janitor."""
-    for operation_id in operation_ids:
-        send_after_commit(execute_operation, [str(operation_id)])
+    _send(operation_ids, None)
 
 
 def enqueue_questions(operation_ids: list[UUID]) -> None:
     """The same for operations that only ask: in their own queue, so that money never waits behind them."""
-    for operation_id in operation_ids:
-        send_after_commit(execute_operation, [str(operation_id)], queue=_QUESTIONS)
+    _send(operation_ids, _QUESTIONS)
+
+
+def _send(operation_ids: list[UUID], queue: str | None) -> None:
+    """Share tasks among what comes together: a task costs more than the look at a row."""
+    for start in range(0, len(operation_ids), operations.GROUP_MAX):
+        group = [str(operation_id) for operation_id in operation_ids[start : start + operations.GROUP_MAX]]
+        send_after_commit(execute_operation, group, queue=queue)
+
+
+def send_batch(batch_id: UUID) -> None:
+    """The same for a batch of payouts."""
+    send_after_commit(send_payout_batch, [str(batch_id)])
 
 
 @worker_process_init.connect(weak=False)

@@ -14,9 +14,14 @@ from copeck.contracts.envelope import Envelope
 from copeck.kernel.ids import new_id
 from copeck.testkit.waiting import eventually
 from payments_gateway import tables
+from payments_gateway.domain.models import OperationStatus
+from payments_gateway.domain.operations import Outcome
 from payments_gateway.handlers import events as event_handler
 from payments_gateway.handlers import janitor, operations
 from payments_gateway.handlers.context import Context
+from payments_gateway.handlers.operations.taking import take
+from payments_gateway.handlers.operations.talking import Talk, converse
+from payments_gateway.handlers.operations.writing import write
 
 from .conftest import PAYER, Emulator, invoice_event
 
@@ -171,14 +176,9 @@ async def test_i08_a_worker_that_died_while_calling_is_followed_by_a_question(wo
     invoice_id, transaction = await world.paid()
     await world.emulator.client.post("/sandbox/notifications/hold")
     operation_id = await world.refund(invoice_id, transaction)
-    taken = await operations._take(world.context, operation_id)
-    assert not isinstance(taken, str)
-    operation, _token = taken
-    shop = world.context.shops.get("cloudpayments", "main")
-    assert shop is not None
-    provider = world.context.providers["cloudpayments"]
+    (operation,) = (await take(world.context, [operation_id], 1)).leased
     # The worker made the call and died before it wrote anything.
-    await operations._call(provider, shop, operation, operations.Talk())
+    await converse(world.context, operation, Talk())
     assert await operations.execute(world.context, operation_id) == "leased"
     await _end_lease(world, operation_id)
     assert await world.until(operation_id, "succeeded") == ["succeeded"]
@@ -190,13 +190,12 @@ async def test_an_outcome_is_not_written_by_a_lease_that_is_over(world: World) -
     invoice_id, transaction = await world.paid()
     await world.emulator.client.post("/sandbox/notifications/hold")
     operation_id = await world.refund(invoice_id, transaction)
-    taken = await operations._take(world.context, operation_id)
-    assert not isinstance(taken, str)
-    operation, token = taken
+    taken = await take(world.context, [operation_id], 1)
+    (operation,) = taken.leased
     await _end_lease(world, operation_id)
     assert await world.until(operation_id, "succeeded") == ["succeeded"]
-    late = operations.Outcome(operations.OperationStatus.FAILED, "failed", again=False)
-    assert await operations._write(world.context, operation, token, late, operations.Talk()) == "lease lost"
+    late = Outcome(OperationStatus.FAILED, "failed", again=False)
+    assert await write(world.context, operation, taken.token, late, Talk()) == "lease lost"
     assert await world.statuses("refund") == ["succeeded"]
 
 

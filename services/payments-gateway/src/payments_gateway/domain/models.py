@@ -34,6 +34,8 @@ class OperationKind(StrEnum):
     REFUND = "refund"
     VOID = "void"
     CONFIRM = "confirm"
+    PAYOUT = "payout"
+    CHARGE = "charge"
     STATUS_QUERY = "status_query"
 
 
@@ -54,7 +56,7 @@ class Operation:
 
     id: UUID
     kind: OperationKind
-    invoice_id: UUID
+    invoice_id: UUID | None
     account: str
     provider: str
     shop: str
@@ -77,3 +79,14 @@ class Operation:
     reported: str | None = None
     cause_id: UUID | None = None
     correlation_id: str | None = None
+    payout_id: UUID | None = None
+    payout_attempt: int | None = None
+    updated_at: datetime | None = None
+    """When it was leased or written last."""
+
+    @property
+    def of_invoice(self) -> UUID:
+        """The invoice of an operation that has one: all but payouts."""
+        if self.invoice_id is None:
+            raise ValueError(f"operation {self.id} belongs to no invoice")
+        return self.invoice_id

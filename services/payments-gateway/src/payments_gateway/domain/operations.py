@@ -76,12 +76,44 @@ def after_call(operation: Operation, answer: Answer, *, slow_method: bool, was_u
             OperationStatus.FAILED,
             "failed",
             again=False,
-            failure_code=str(answer.reason_code or "rejected"),
+            failure_code=answer.code or str(answer.reason_code or "rejected"),
             failure_reason=answer.reason or "the provider refused",
         )
     if answer.verdict is Verdict.PENDING or (slow_method and operation.kind is OperationKind.REFUND):
         return Outcome(OperationStatus.PENDING, "pending", again=True, transaction_id=answer.transaction_id)
     return Outcome(OperationStatus.SUCCEEDED, "succeeded", again=False, transaction_id=answer.transaction_id)
+
+
+def exhausted(operation: Operation, outcome: Outcome, attempts_max: int) -> Outcome:
+    """End a payout or a charge that certainly was not executed, after so many tries; one in doubt never ends so."""
+    if outcome.status is not OperationStatus.READY or operation.kind not in (
+        OperationKind.PAYOUT,
+        OperationKind.CHARGE,
+    ):
+        return outcome
+    if operation.attempts + 1 < attempts_max:
+        return outcome
+    return Outcome(
+        OperationStatus.FAILED,
+        "failed",
+        again=False,
+        failure_code="provider_unavailable",
+        failure_reason=outcome.failure_reason or "the provider took nothing",
+    )
+
+
+def seen_by_reference(found: tuple[Transaction, ...]) -> tuple[Seen, Transaction | None]:
+    """Judge what is found under a reference that only one payout or one charge has."""
+    for status, seen in (
+        (AttemptStatus.SUCCEEDED, Seen.DONE),
+        (AttemptStatus.PENDING, Seen.UNDER_WAY),
+        (AttemptStatus.FAILED, Seen.REFUSED),
+        (AttemptStatus.CANCELED, Seen.REFUSED),
+    ):
+        transaction = next((item for item in found if item.status is status), None)
+        if transaction is not None:
+            return seen, transaction
+    return (Seen.CANNOT_TELL, found[0]) if found else (Seen.NOT_THERE, None)
 
 
 def seen_refund(operation: Operation, found: tuple[Transaction, ...]) -> tuple[Seen, Transaction | None]:

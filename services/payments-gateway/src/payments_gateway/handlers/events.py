@@ -1,5 +1,6 @@
 """What the updater tells: invoices are projected, and its instructions become provider operations."""
 
+from dataclasses import replace
 from datetime import datetime, timedelta
 from uuid import UUID
 
@@ -7,16 +8,15 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from copeck.contracts import events
 from copeck.contracts.envelope import Envelope
-from copeck.kernel.errors import InvalidValueError
-from copeck.kernel.ids import new_id
-from copeck.kernel.money import Money
 from copeck.observability.logs import get_logger
 from copeck.observability.metrics import Counter
-from payments_gateway.domain.models import Operation, OperationKind, OperationStatus
+from payments_gateway.domain.instructions import hold_operation, payout_key, payout_operation, refund_operation
+from payments_gateway.domain.models import OperationKind, OperationStatus
 from payments_gateway.handlers.context import Context
 from payments_gateway.handlers.group import GroupCommit
 from payments_gateway.store import invoices as invoice_store
 from payments_gateway.store import operations as operation_store
+from payments_gateway.store import refusals as refusal_store
 
 log = get_logger(__name__)
 
@@ -25,6 +25,9 @@ REFUSED = Counter("copeck_gateway_commands_refused_total", "Our commands that th
 # Long enough for the task sent after the commit to run first; the janitor needs to find only what got lost.
 JANITOR_AFTER = timedelta(seconds=15)
 
+# Invoices that may be paid without a page, as soon as they are issued.
+_CHARGED = frozenset({"topup"})
+
 _INSTRUCTIONS: dict[str, OperationKind] = {
     events.InvoiceCaptureRequested.TYPE: OperationKind.CONFIRM,
     events.InvoiceVoidRequested.TYPE: OperationKind.VOID,
@@ -32,11 +35,12 @@ _INSTRUCTIONS: dict[str, OperationKind] = {
 
 
 class Events:
-    """Applies events; those that only change the projection share commits."""
+    """Applies events; those that only change the projection share commits, and those of payouts do."""
 
     def __init__(self, context: Context) -> None:
         self._context = context
         self._group: GroupCommit[Envelope, None] = GroupCommit("projection", self._project)
+        self._payouts: GroupCommit[Envelope, None] = GroupCommit("payouts", self._take_payouts)
 
     async def handle(self, envelope: Envelope) -> None:
         """Apply one event; what it asks for is a row before this returns, and a task after that."""
@@ -44,6 +48,10 @@ class Events:
         if isinstance(data, events.CommandRefused):
             REFUSED.labels(data.command_type, data.code).inc()
             log.info("a command was refused", command=data.command_type, code=data.code, aggregate=data.aggregate)
+            async with self._context.database.transaction() as tx:
+                await refusal_store.note(tx, data)
+        elif isinstance(data, events.PayoutPending | events.PayoutProcessing):
+            await self._payouts.submit(envelope)
         elif isinstance(data, events.RefundRequested) or envelope.type in _INSTRUCTIONS:
             await handle(self._context, envelope)
         elif isinstance(data, events.InvoiceEvent):
@@ -52,8 +60,34 @@ class Events:
     async def _project(self, batch: list[Envelope]) -> list[None]:
         """Project a batch. The version tells a repeat from news, so no inbox is needed here."""
         told = [(item.data, item.correlation_id) for item in batch if isinstance(item.data, events.InvoiceEvent)]
+        issued = (data for data, _ in told if isinstance(data, events.InvoiceIssued))
+        topups = [data.invoice_id for data in issued if data.kind in _CHARGED]
         async with self._context.database.transaction() as tx:
             await invoice_store.project(tx, told, self._context.clock.now())
+            payable = await operation_store.ready_charges(tx, topups) if topups else []
+        if payable:
+            self._context.enqueue(payable)
+        return [None] * len(batch)
+
+    async def _take_payouts(self, batch: list[Envelope]) -> list[None]:
+        """Make operations of new payouts, and have those executed that the updater says are under way."""
+        now = self._context.clock.now()
+        begun = [item.data for item in batch if isinstance(item.data, events.PayoutProcessing)]
+        async with self._context.database.transaction() as tx:
+            first = await self._context.inbox.first_times(
+                tx, [item for item in batch if isinstance(item.data, events.PayoutPending)]
+            )
+            new = [
+                payout_operation(item.data, now, cause_id=item.id, correlation_id=item.correlation_id)
+                for item in batch
+                if item.id in first and isinstance(item.data, events.PayoutPending)
+            ]
+            wanted = [item for item in new if item.provider in self._context.providers]
+            due = await operation_store.add_many(tx, wanted, now + JANITOR_AFTER)
+            keys = [payout_key(data.payout_id, data.attempt) for data in begun if not data.outcome_unknown]
+            due += await operation_store.ready_by_key(tx, keys) if keys else []
+        if due:
+            self._context.enqueue(due)
         return [None] * len(batch)
 
 
@@ -84,24 +118,7 @@ async def _refund(
     if data.provider not in context.providers:
         # Money paid from a wallet goes back inside the books: nothing is asked of a provider.
         return None
-    operation = Operation(
-        id=new_id(),
-        kind=OperationKind.REFUND,
-        invoice_id=data.invoice_id,
-        payment_id=data.payment_id,
-        refund_id=data.refund_id,
-        account=data.account,
-        provider=data.provider,
-        shop=data.shop,
-        transaction_id=_needed(data.transaction, "transaction"),
-        amount=Money(data.amount_minor, data.currency),
-        idempotency_key=f"refund:{data.refund_id}",
-        status=OperationStatus.READY,
-        next_at=now,
-        created_at=now,
-        cause_id=envelope.id,
-        correlation_id=envelope.correlation_id,
-    )
+    operation = refund_operation(data, now, cause_id=envelope.id, correlation_id=envelope.correlation_id)
     return operation.id if await operation_store.add(tx, operation, now + JANITOR_AFTER) else None
 
 
@@ -115,24 +132,8 @@ async def _on_payment(
 ) -> UUID | None:
     if data.provider not in context.providers:
         return None
-    transaction = _needed(data.transaction, "transaction")
-    operation = Operation(
-        id=new_id(),
-        kind=kind,
-        invoice_id=data.invoice_id,
-        payment_id=data.payment_id,
-        account=data.account,
-        provider=data.provider,
-        shop=data.shop,
-        transaction_id=transaction,
-        amount=Money(data.amount_minor, data.currency),
-        idempotency_key=await _key(tx, envelope, f"{kind.value}:{data.payment_id or transaction}"),
-        status=OperationStatus.READY,
-        next_at=now,
-        created_at=now,
-        cause_id=envelope.id,
-        correlation_id=envelope.correlation_id,
-    )
+    operation = hold_operation(data, kind, now, cause_id=envelope.id, correlation_id=envelope.correlation_id)
+    operation = replace(operation, idempotency_key=await _key(tx, envelope, operation.idempotency_key))
     return operation.id if await operation_store.add(tx, operation, now + JANITOR_AFTER) else None
 
 
@@ -144,9 +145,3 @@ async def _key(tx: AsyncConnection, envelope: Envelope, first: str) -> str:
     known = await operation_store.by_key(tx, first, lock=True)
     again = known is not None and known.status is OperationStatus.FAILED
     return f"{first}:{envelope.id}" if again else first
-
-
-def _needed(value: str, field: str) -> str:
-    if not value:
-        raise InvalidValueError(f"the instruction names no {field}", field)
-    return value

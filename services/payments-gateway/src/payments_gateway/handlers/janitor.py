@@ -8,7 +8,7 @@ from copeck.kernel.ids import new_id
 from copeck.observability.logs import get_logger
 from payments_gateway.domain.attempts import FINISHED
 from payments_gateway.domain.models import Operation, OperationKind, OperationStatus
-from payments_gateway.handlers import metrics
+from payments_gateway.handlers import batches, metrics
 from payments_gateway.handlers.context import Context
 from payments_gateway.handlers.forged import KEPT_ROWS_MAX
 from payments_gateway.handlers.reconciliation import reconcile
@@ -50,6 +50,7 @@ async def run(context: Context) -> Tidied:
         operations += len(due)
         if len(due) < BATCH:
             break
+    await batches.resume(context)
     metrics.DUE.labels("attempts").set(attempts)
     metrics.DUE.labels("operations").set(operations)
     return Tidied(attempts, operations)

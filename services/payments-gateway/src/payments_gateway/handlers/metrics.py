@@ -15,6 +15,12 @@ AMOUNT_MISMATCHES = Counter(
 OPERATIONS = Counter(
     "copeck_gateway_operations_total", "Tries of provider operations, by where they ended.", ["kind", "status"]
 )
+PUT_OFF = Counter(
+    "copeck_gateway_operations_put_off_total", "Looks at operations that may not be sent now.", ["kind", "reason"]
+)
+CAUGHT_UP = Counter(
+    "copeck_gateway_caught_up_total", "Operations made for instructions whose events never came.", ["kind"]
+)
 OPERATIONS_ALARM = Counter(
     "copeck_gateway_operations_alarm_total",
     "Tries of operations that are still open after many: somebody should look.",

@@ -6,7 +6,7 @@ from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from copeck.contracts.commands import PaymentReport, PaymentStatus, RefundReport
+from copeck.contracts.commands import PaymentReport, PaymentStatus, PayoutReport, RefundReport
 from copeck.contracts.envelope import Envelope
 from copeck.kernel.money import Money
 from payments_gateway.domain import hearing
@@ -116,6 +116,30 @@ def refund_report(
             "status": status,
             "amount_minor": operation.amount.minor,
             "currency": operation.amount.currency,
+            "failure_code": failure_code[:500],
+            "failure_reason": failure_reason[:500],
+        }
+    )
+    return Envelope.new(data, source=SOURCE, correlation_id=operation.correlation_id, cause_id=operation.cause_id)
+
+
+def payout_report(
+    operation: Operation,
+    status: str,
+    *,
+    transaction_id: str | None = None,
+    failure_code: str = "",
+    failure_reason: str = "",
+) -> Envelope:
+    """Word how a payout's try goes as a command to the updater; the attempt says which try is spoken of."""
+    data = PayoutReport.model_validate(
+        {
+            "account": operation.account,
+            "payout_id": operation.payout_id,
+            "actor": ACTOR,
+            "attempt": operation.payout_attempt,
+            "status": status,
+            "transaction": transaction_id or "",
             "failure_code": failure_code[:500],
             "failure_reason": failure_reason[:500],
         }

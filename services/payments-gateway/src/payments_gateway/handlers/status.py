@@ -28,7 +28,7 @@ async def query_attempt(context: Context, operation: Operation, token: UUID) -> 
     shop = context.shops.get(operation.provider, operation.shop)
     async with context.database.reading() as tx:
         attempt = await attempt_store.get(tx, operation.payment_id) if operation.payment_id else None
-        invoice = await invoice_store.get(tx, operation.invoice_id)
+        invoice = await invoice_store.get(tx, operation.of_invoice)
     if attempt is None or invoice is None or provider is None or shop is None or attempt.status in FINISHED:
         return await _end(context, operation, token, [], again=False)
     findings = await _ask(provider, shop, attempt)
@@ -136,16 +136,8 @@ async def _end(context: Context, operation: Operation, token: UUID, findings: li
     next_at = now + timedelta(seconds=delay_s)
     status = OperationStatus.PENDING if again else OperationStatus.SUCCEEDED
     async with context.database.transaction() as tx:
-        for found in findings:
-            await operation_store.note_request(
-                tx,
-                found.exchange,
-                at=now,
-                provider=operation.provider,
-                shop=operation.shop,
-                operation_id=operation.id,
-                invoice_id=operation.invoice_id,
-            )
+        exchanges = [found.exchange for found in findings]
+        await operation_store.note_requests(tx, exchanges, operation, now, with_key=False)
         ours = await operation_store.write(tx, operation.id, token, now, status=status, next_at=next_at)
         if ours and again:
             await operation_store.schedule(tx, operation.id, next_at)

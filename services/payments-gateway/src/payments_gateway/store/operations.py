@@ -1,6 +1,6 @@
 """Provider operations as rows, their leases, and what was said to providers."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -20,23 +20,44 @@ UNFINISHED = (OperationStatus.READY, OperationStatus.CALLING, OperationStatus.PE
 
 async def add(tx: AsyncConnection, operation: Operation, due_at: datetime) -> bool:
     """Keep a new operation; False when one with its idempotency key exists."""
-    values = {name: getattr(operation, name) for name in operation.__slots__ if name != "amount"}
-    values |= {"amount_minor": operation.amount.minor, "currency": operation.amount.currency}
+    return bool(await add_many(tx, [operation], due_at))
+
+
+async def add_many(tx: AsyncConnection, new: Sequence[Operation], due_at: datetime) -> list[UUID]:
+    """Keep new operations, in two statements; returns the ids of those whose idempotency keys were not known."""
+    if not new:
+        return []
+    # Two processes that keep the same keys wait for each other in the same order.
+    values = [_values(item) for item in sorted(new, key=lambda item: item.idempotency_key)]
     statement = (
         insert(operations)
-        .values(updated_at=operation.created_at, **values)
         .on_conflict_do_nothing(index_elements=[operations.c.idempotency_key])
         .returning(operations.c.id)
     )
-    added = (await tx.execute(statement)).first() is not None
-    if added:
-        await schedule(tx, operation.id, due_at)
+    added = list((await tx.execute(statement, values)).scalars())
+    await schedule_many(tx, added, due_at)
     return added
+
+
+def _values(operation: Operation) -> dict[str, Any]:
+    values = {name: getattr(operation, name) for name in operation.__slots__ if name != "amount"}
+    return values | {
+        "amount_minor": operation.amount.minor,
+        "currency": operation.amount.currency,
+        "updated_at": operation.created_at,
+    }
 
 
 async def schedule(tx: AsyncConnection, operation_id: UUID, due_at: datetime) -> None:
     """Have the janitor look at an operation at a moment."""
-    await tx.execute(insert(operations_due).values(due_at=due_at, operation_id=operation_id).on_conflict_do_nothing())
+    await schedule_many(tx, [operation_id], due_at)
+
+
+async def schedule_many(tx: AsyncConnection, ids: Iterable[UUID], due_at: datetime) -> None:
+    """Have the janitor look at operations at a moment."""
+    rows = [{"due_at": due_at, "operation_id": operation_id} for operation_id in ids]
+    if rows:
+        await tx.execute(insert(operations_due).on_conflict_do_nothing(), rows)
 
 
 async def take_due(tx: AsyncConnection, now: datetime, limit: int) -> list[UUID]:
@@ -92,20 +113,68 @@ async def refunds_of(tx: AsyncConnection, provider: str, shop: str, invoice_id: 
     return [_operation(row) for row in await tx.execute(query)]
 
 
-async def lease(
-    tx: AsyncConnection, operation_id: UUID, token: UUID, now: datetime, until: datetime, *, starts: bool
-) -> None:
-    """Give an operation (locked by the caller) to one worker; from now on nobody can know that nothing was sent."""
+async def shops_of(tx: AsyncConnection, ids: Iterable[UUID]) -> set[tuple[str, str, str, OperationKind]]:
+    """Return whom unfinished operations speak to: provider, shop, currency and kind."""
+    columns = (operations.c.provider, operations.c.shop, operations.c.currency, operations.c.kind)
+    query = sa.select(*columns).where(operations.c.id.in_(list(ids)), operations.c.status.in_(UNFINISHED)).distinct()
+    return {
+        (provider, shop, currency, OperationKind(kind)) for provider, shop, currency, kind in await tx.execute(query)
+    }
+
+
+async def locked(tx: AsyncConnection, ids: Iterable[UUID]) -> list[Operation]:
+    """Return operations, locked in the order of their ids until the end of the transaction."""
+    query = sa.select(operations).where(operations.c.id.in_(list(ids))).order_by(operations.c.id)
+    return [_operation(row) for row in await tx.execute(query.with_for_update(key_share=True))]
+
+
+async def ready_by_key(tx: AsyncConnection, idempotency_keys: Iterable[str]) -> list[UUID]:
+    """Return those operations of some keys that wait for their first call."""
+    query = sa.select(operations.c.id).where(
+        operations.c.idempotency_key.in_(list(idempotency_keys)), operations.c.status == OperationStatus.READY
+    )
+    return list((await tx.execute(query)).scalars())
+
+
+async def ready_charges(tx: AsyncConnection, invoice_ids: Iterable[UUID]) -> list[UUID]:
+    """Return the charges of some invoices that wait for their first call."""
+    query = sa.select(operations.c.id).where(
+        operations.c.invoice_id.in_(list(invoice_ids)),
+        operations.c.kind == OperationKind.CHARGE,
+        operations.c.status == OperationStatus.READY,
+    )
+    return list((await tx.execute(query)).scalars())
+
+
+async def lease(tx: AsyncConnection, ids: Iterable[UUID], token: UUID, now: datetime, until: datetime) -> None:
+    """Give operations (locked by the caller) to one worker; from now on nobody can know that nothing was sent."""
+    first_sent = sa.case(
+        (operations.c.kind == OperationKind.STATUS_QUERY, operations.c.first_sent_at),
+        else_=sa.func.coalesce(operations.c.first_sent_at, now),
+    )
     values: dict[str, Any] = {
         "status": OperationStatus.CALLING,
         "lease_token": token,
         "leased_until": until,
         "attempts": operations.c.attempts + 1,
         "updated_at": now,
+        "first_sent_at": first_sent,
     }
-    if starts:
-        values["first_sent_at"] = now
-    await tx.execute(sa.update(operations).where(operations.c.id == operation_id).values(values))
+    await tx.execute(sa.update(operations).where(operations.c.id.in_(list(ids))).values(values))
+
+
+async def announce(tx: AsyncConnection, operation_id: UUID, due_at: datetime) -> None:
+    """Note that the updater was told of the payout (locked by the caller) that it is begun; the answer is awaited."""
+    change = sa.update(operations).where(operations.c.id == operation_id)
+    await tx.execute(change.values(reported="processing", failure_reason=""))
+    await schedule(tx, operation_id, due_at)
+
+
+async def postpone(tx: AsyncConnection, operation_id: UUID, next_at: datetime, reason: str) -> None:
+    """Put off an operation (locked by the caller) that was not sent; it costs no try."""
+    change = sa.update(operations).where(operations.c.id == operation_id)
+    await tx.execute(change.values(next_at=next_at, failure_reason=reason))
+    await schedule(tx, operation_id, next_at)
 
 
 async def write(tx: AsyncConnection, operation_id: UUID, token: UUID | None, now: datetime, **values: Any) -> bool:
@@ -117,36 +186,32 @@ async def write(tx: AsyncConnection, operation_id: UUID, token: UUID | None, now
     return changed.rowcount == 1
 
 
-async def note_request(
-    tx: AsyncConnection,
-    exchange: Exchange,
-    *,
-    at: datetime,
-    provider: str,
-    shop: str,
-    operation_id: UUID | None = None,
-    invoice_id: UUID | None = None,
-    idempotency_key: str | None = None,
+async def note_requests(
+    tx: AsyncConnection, exchanges: Iterable[Exchange], operation: Operation, at: datetime, *, with_key: bool = True
 ) -> None:
-    """Keep what was said to a provider and answered; it is redacted already."""
-    await tx.execute(
-        sa.insert(requests).values(
-            at=at,
-            id=new_id(),
-            operation_id=operation_id,
-            invoice_id=invoice_id,
-            provider=provider,
-            shop=shop,
-            idempotency_key=idempotency_key,
-            method=exchange.method,
-            path=exchange.path,
-            request=dict(exchange.request),
-            response=None if exchange.response is None else dict(exchange.response),
-            status_code=exchange.status_code,
-            error=exchange.error,
-            duration_ms=exchange.duration_ms,
-        )
-    )
+    """Keep what was said to a provider for an operation, and answered; it is redacted already."""
+    rows = [
+        {
+            "at": at,
+            "id": new_id(),
+            "operation_id": operation.id,
+            "invoice_id": operation.invoice_id,
+            "payout_id": operation.payout_id,
+            "provider": operation.provider,
+            "shop": operation.shop,
+            "idempotency_key": operation.idempotency_key if with_key else None,
+            "method": exchange.method,
+            "path": exchange.path,
+            "request": dict(exchange.request),
+            "response": None if exchange.response is None else dict(exchange.response),
+            "status_code": exchange.status_code,
+            "error": exchange.error,
+            "duration_ms": exchange.duration_ms,
+        }
+        for exchange in exchanges
+    ]
+    if rows:
+        await tx.execute(sa.insert(requests), rows)
 
 
 async def maintain(tx: AsyncConnection, callbacks_kept_days: int, inbox_kept_days: int) -> int:
@@ -160,5 +225,4 @@ def _operation(row: sa.Row[tuple[object, ...]]) -> Operation:
     data["amount"] = Money(data.pop("amount_minor"), data.pop("currency"))
     data["kind"] = OperationKind(data["kind"])
     data["status"] = OperationStatus(data["status"])
-    del data["updated_at"]
     return Operation(**data)

@@ -1,0 +1,312 @@
+"""One try of an operation at its provider: call what was never sent, ask about what may have been (I-08)."""
+
+import asyncio
+from collections.abc import Awaitable
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import TypeVar
+
+from copeck.observability.logs import get_logger
+from payments_gateway.domain.models import Operation, OperationKind, OperationStatus
+from payments_gateway.domain.operations import (
+    SEEN_BY_PAYMENT,
+    NextStep,
+    Outcome,
+    Seen,
+    after_call,
+    after_question,
+    exhausted,
+    lookalikes,
+    next_step,
+    seen_by_reference,
+    seen_refund,
+)
+from payments_gateway.domain.provider import (
+    Answer,
+    Exchange,
+    Findings,
+    PayoutOrder,
+    Provider,
+    Shop,
+    Transaction,
+    Verdict,
+    payout_reference,
+)
+from payments_gateway.domain.recipients import Recipient, unseal
+from payments_gateway.domain.sealing import UnsealableError
+from payments_gateway.domain.sending import repeatable
+from payments_gateway.handlers import metrics
+from payments_gateway.handlers.context import Context
+from payments_gateway.handlers.refunds import REFUNDED
+from payments_gateway.store import attempts as attempt_store
+from payments_gateway.store import operations as operation_store
+
+log = get_logger(__name__)
+T = TypeVar("T")
+
+_LIST_PAGES_MAX = 20
+_CLOCK_SKEW = timedelta(minutes=5)
+# A provider forgets idempotency keys after an hour: from then on the same call would be another refund.
+_KEY_REMEMBERED = timedelta(hours=1) - _CLOCK_SKEW
+_BY_REFERENCE = frozenset({OperationKind.PAYOUT, OperationKind.CHARGE})
+_NO_NETWORK = "-"
+
+
+@dataclass(slots=True)
+class Talk:
+    """What was said to the provider during one try, and what it showed of the payment."""
+
+    exchanges: list[Exchange] = field(default_factory=list)
+    payment: Transaction | None = None
+    recipient: tuple[bytes, str] | None = field(default=None, repr=False)
+    """Where a payout goes, sealed, and what it is for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """Whom an operation speaks to, and what is noted of the talk."""
+
+    context: Context
+    provider: Provider
+    shop: Shop
+    operation: Operation
+    talk: Talk
+
+
+async def converse(context: Context, operation: Operation, talk: Talk, *, may_call: bool = True) -> Outcome:
+    """Run one try; `may_call` false only asks."""
+    provider = context.providers.get(operation.provider)
+    shop = context.shops.get(operation.provider, operation.shop)
+    if provider is None or shop is None:
+        log.error("an operation's shop is not configured", operation_id=str(operation.id), shop=operation.shop)
+        return Outcome(operation.status, None, again=True, failure_reason="the shop is not configured")
+    line = Line(context, provider, shop, operation, talk)
+    outcome = await _try(line, slow_method=await _refunds_slowly(line), may_call=may_call)
+    return exhausted(operation, outcome, context.settings.operation_attempts_max)
+
+
+async def _refunds_slowly(line: Line) -> bool:
+    if line.operation.kind is not OperationKind.REFUND or line.operation.payment_id is None:
+        return False
+    async with line.context.database.reading() as tx:
+        attempt = await attempt_store.get(tx, line.operation.payment_id)
+    return attempt is not None and line.provider.refunds_slowly(attempt.method)
+
+
+async def _try(line: Line, *, slow_method: bool, may_call: bool) -> Outcome:
+    operation = line.operation
+    if next_step(operation) is NextStep.CALL:
+        answer = await call(line)
+        outcome = after_call(operation, answer, slow_method=slow_method, was_unknown=False)
+        if outcome.status is OperationStatus.FAILED and operation.kind in (OperationKind.VOID, OperationKind.CONFIRM):
+            # The payment itself may say why: it was captured or given up meanwhile.
+            await _ask(line)
+        return outcome
+    seen, transaction = await _ask(line)
+    if seen is not Seen.NOT_THERE:
+        return after_question(operation, seen, transaction)
+    if operation.status is OperationStatus.PENDING:
+        return Outcome(OperationStatus.PENDING, None, again=True, transaction_id=operation.result_transaction_id)
+    if not may_call or not _repeatable(line):
+        return Outcome(OperationStatus.UNKNOWN, "unknown", again=True, failure_reason="not there, and not sent again")
+    answer = await call(line)
+    if answer.verdict is not Verdict.REJECTED:
+        return after_call(operation, answer, slow_method=slow_method, was_unknown=True)
+    return await _refused_again(line, answer)
+
+
+def _repeatable(line: Line) -> bool:
+    """Tell whether a payout may be sent again; a refund has its own guard, and a charge's key is kept for ever."""
+    payouts = line.provider.payouts
+    if line.operation.kind is not OperationKind.PAYOUT or payouts is None:
+        return True
+    settles = timedelta(seconds=line.context.settings.operation_settles_after_s)
+    return repeatable(line.operation, line.context.clock.now(), payouts.keys_remembered - _CLOCK_SKEW, settles)
+
+
+async def _refused_again(line: Line, answer: Answer) -> Outcome:
+    """Judge a refusal after an open outcome: it is believed only when nothing can be under way any more."""
+    operation = line.operation
+    seen, transaction = await _ask(line)
+    if seen is not Seen.NOT_THERE:
+        return after_question(operation, seen, transaction)
+    settled_at = (operation.first_sent_at or operation.created_at) + timedelta(
+        seconds=line.context.settings.operation_settles_after_s
+    )
+    return after_call(operation, answer, slow_method=False, was_unknown=line.context.clock.now() < settled_at)
+
+
+async def call(line: Line) -> Answer:
+    """Make the call of an operation; what takes too long is unknown."""
+    try:
+        answer = await _bounded(line, _call(line))
+    except TimeoutError:
+        answer = Answer(Verdict.UNKNOWN, _silent(line), reason="the provider took too long")
+    await _note(line, answer.exchange, answer.verdict.value)
+    return answer
+
+
+async def _call(line: Line) -> Answer:
+    client, shop, operation = line.provider.client, line.shop, line.operation
+    key, transaction_id = operation.idempotency_key, operation.transaction_id or ""
+    match operation.kind:
+        case OperationKind.PAYOUT:
+            return await _pay_out(line)
+        case OperationKind.CHARGE:
+            if line.provider.charges is None or operation.payment_id is None:
+                return _refused("charges_not_supported", "the provider takes no payments without a page")
+            return await line.provider.charges.charge(
+                shop, key=key, invoice_id=operation.of_invoice, payment_id=operation.payment_id, amount=operation.amount
+            )
+        case OperationKind.REFUND:
+            return await client.refund(
+                shop, key=key, transaction_id=transaction_id, amount=operation.amount, refund_id=operation.refund_id
+            )
+        case OperationKind.VOID:
+            return await client.void(shop, key=key, transaction_id=transaction_id)
+        case _:
+            return await client.confirm(shop, key=key, transaction_id=transaction_id, amount=operation.amount)
+
+
+async def _pay_out(line: Line) -> Answer:
+    """Send money out. The recipient is unsealed here, given to the client, and kept nowhere."""
+    operation, payouts = line.operation, line.provider.payouts
+    if payouts is None:
+        return _refused("payouts_not_supported", "the provider sends no money out")
+    recipient, description = _recipient(line)
+    if recipient is None:
+        return _refused("recipient_unreadable", "the recipient is not kept here, or the shop's secret has changed")
+    if not payouts.pays(recipient.kind):
+        return _refused("recipient_not_supported", f"the provider does not reach a recipient by {recipient.kind.value}")
+    if operation.payout_id is None or operation.payout_attempt is None:
+        raise ValueError(f"operation {operation.id} names no payout")
+    order = PayoutOrder(operation.payout_id, operation.payout_attempt, operation.amount, recipient, description)
+    return await payouts.pay_out(line.shop, key=operation.idempotency_key, order=order)
+
+
+def _recipient(line: Line) -> tuple[Recipient | None, str]:
+    if line.talk.recipient is None:
+        return None, ""
+    sealed, description = line.talk.recipient
+    try:
+        return unseal(line.shop.api_secret, sealed, str(line.operation.payout_id)), description
+    except UnsealableError:
+        log.error("a recipient cannot be unsealed", operation_id=str(line.operation.id), shop=line.shop.shop)
+        return None, description
+
+
+def _refused(code: str, reason: str) -> Answer:
+    """Refuse by ourselves: nothing was sent."""
+    return Answer(Verdict.REJECTED, Exchange(_NO_NETWORK, "/", {}, None, None, None, 0), reason=reason, code=code)
+
+
+async def _ask(line: Line) -> tuple[Seen, Transaction | None]:
+    """Ask the provider what it knows of an operation; no answer in time tells nothing."""
+    try:
+        return await _bounded(line, _ask_kind(line))
+    except TimeoutError:
+        await _note(line, _silent(line), "asked")
+        return Seen.CANNOT_TELL, None
+
+
+async def _ask_kind(line: Line) -> tuple[Seen, Transaction | None]:
+    kind = line.operation.kind
+    if kind in _BY_REFERENCE:
+        return await _ask_by_reference(line)
+    return await (_ask_refund(line) if kind is OperationKind.REFUND else _ask_payment(line))
+
+
+async def _ask_by_reference(line: Line) -> tuple[Seen, Transaction | None]:
+    """Ask about a payout or a charge: each has a reference of its own."""
+    operation, payouts, charges = line.operation, line.provider.payouts, line.provider.charges
+    if operation.payout_id is not None and operation.payout_attempt is not None and payouts is not None:
+        reference = payout_reference(operation.payout_id, operation.payout_attempt)
+        found = await payouts.find_payout(line.shop, reference=reference)
+    elif operation.payment_id is not None and charges is not None:
+        found = await charges.find_charge(line.shop, payment_id=operation.payment_id)
+    else:
+        return Seen.CANNOT_TELL, None
+    await _heard(line, found)
+    return seen_by_reference(found.transactions) if found.known else (Seen.CANNOT_TELL, None)
+
+
+async def _ask_payment(line: Line) -> tuple[Seen, Transaction | None]:
+    operation = line.operation
+    found = await line.provider.client.get(line.shop, transaction_id=operation.transaction_id or "")
+    await _heard(line, found)
+    payment = line.talk.payment = found.transactions[0] if found.transactions else None
+    if payment is None:
+        return Seen.CANNOT_TELL, None
+    return SEEN_BY_PAYMENT.get((operation.kind, payment.status), Seen.CANNOT_TELL), payment
+
+
+async def _ask_refund(line: Line) -> tuple[Seen, Transaction | None]:
+    context, client, shop, operation = line.context, line.provider.client, line.shop, line.operation
+    if operation.refund_id is not None:
+        ours = await client.find_refund(shop, refund_id=operation.refund_id)
+        if ours is not None:
+            await _heard(line, ours)
+            return seen_refund(operation, ours.transactions) if ours.known else (Seen.CANNOT_TELL, None)
+    last = await client.find(shop, invoice_id=operation.of_invoice)
+    await _heard(line, last)
+    seen, transaction = seen_refund(operation, last.transactions)
+    if seen is not Seen.NOT_THERE:
+        return seen, transaction
+    # `find` shows the last operation only; a later one may stand before ours.
+    sent_at, now = operation.first_sent_at or operation.created_at, context.clock.now()
+    since, until = sent_at - _CLOCK_SKEW, now + _CLOCK_SKEW
+    alike = lookalikes(operation, last.transactions)
+    for page in range(1, _LIST_PAGES_MAX + 1):
+        listed = await client.list_between(shop, since=since, until=until, page=page)
+        await _heard(line, listed)
+        if not listed.known:
+            return Seen.CANNOT_TELL, None
+        seen, transaction = seen_refund(operation, listed.transactions)
+        if seen is not Seen.NOT_THERE:
+            return seen, transaction
+        alike |= lookalikes(operation, listed.transactions)
+        if not listed.more:
+            if now >= sent_at + _KEY_REMEMBERED and await _unclaimed(context, operation, alike):
+                return Seen.CANNOT_TELL, None
+            return Seen.NOT_THERE, None
+    return Seen.CANNOT_TELL, None
+
+
+async def _unclaimed(context: Context, operation: Operation, alike: frozenset[str]) -> bool:
+    """Tell whether a refund that may be ours is nobody's yet; a second call could then give the money back twice."""
+    if not alike:
+        return False
+    async with context.database.reading() as tx:
+        refunds = await operation_store.refunds_of(tx, operation.provider, operation.shop, operation.of_invoice)
+        told = [(identifier, REFUNDED) for identifier in sorted(alike)]
+        heard = await attempt_store.heard(tx, operation.provider, operation.shop, told)
+    left = alike - {item.result_transaction_id for item in refunds} - {identifier for identifier, _ in heard}
+    if left:
+        metrics.OPERATIONS_ALARM.labels(operation.kind.value).inc()
+        log.error("a refund may have been made: look", operation_id=str(operation.id), transactions=sorted(left))
+    return bool(left)
+
+
+async def _bounded(line: Line, speaking: Awaitable[T]) -> T:
+    async with asyncio.timeout(line.context.settings.operation_timeout_s):
+        return await speaking
+
+
+def _silent(line: Line) -> Exchange:
+    duration_ms = int(line.context.settings.operation_timeout_s * 1000)
+    return Exchange("POST", "/", {}, None, None, "TimeoutError", duration_ms)
+
+
+async def _heard(line: Line, found: Findings) -> None:
+    await _note(line, found.exchange, "asked", known=found.known)
+
+
+async def _note(line: Line, exchange: Exchange, outcome: str, *, known: bool = False) -> None:
+    """Keep what was said, count it, and tell the breaker whether the provider answered."""
+    if exchange.method == _NO_NETWORK:
+        return
+    line.talk.exchanges.append(exchange)
+    seconds = metrics.PROVIDER_SECONDS.labels(line.provider.code, exchange.path, outcome)
+    seconds.observe(exchange.duration_ms / 1000)
+    answered = known or outcome in (Verdict.SUCCEEDED, Verdict.PENDING, Verdict.REJECTED)
+    await line.context.breaker.note(line.provider.code, answered=answered)
