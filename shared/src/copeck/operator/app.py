@@ -20,6 +20,9 @@ Examples:
 \b
   copeck invoice show 0190f5c2-…          one invoice's whole story
   copeck invoice list --status paid       search
+  copeck payout show 0190f5c2-…           one payout's whole story
+  copeck payout list --status failed      search
+  copeck wallet show wallet:0190f5c2-…    a balance and how it came about
   copeck ledger verify                    is every kopeck accounted for?
   copeck replay --check                   does every stored row follow from its chain of events?
   copeck quarantine list                  messages that could not be judged

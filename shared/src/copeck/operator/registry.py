@@ -6,6 +6,8 @@ from typing import Any, Final
 
 COMMANDS: Final[dict[str, str]] = {
     "invoice": "billing_state_updater.operator.invoices:app",
+    "payout": "billing_state_updater.operator.payouts:app",
+    "wallet": "billing_state_updater.operator.wallets:app",
     "ledger": "billing_state_updater.operator.ledger:app",
     "replay": "billing_state_updater.operator.replay:app",
     "quarantine": "billing_state_updater.operator.quarantine:app",
@@ -20,6 +22,12 @@ TIMELINES: Final = (
     "billing_state_updater.store.timeline:entries",
 )
 """What each service knows of an invoice: functions of (connection, invoice id) that return `timeline.Entry` objects."""
+
+PAYOUT_TIMELINES: Final = (
+    "payments_gateway.store.payout_timeline:entries",
+    "billing_state_updater.store.payout_timeline:entries",
+)
+"""What each service knows of a payout: functions of (connection, payout id) that return `timeline.Entry` objects."""
 
 ACTION_LOG: Final = "billing_state_updater.store.operators:record"
 """Where an operator's deeds are written down."""

@@ -1,4 +1,4 @@
-"""One line of an invoice's story; services contribute theirs, the command puts them in order."""
+"""One line of an invoice's or a payout's story; services contribute theirs, the command puts them in order."""
 
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -9,6 +9,8 @@ from copeck.operator.output import money, plain
 
 # What happens at one moment is told in the order in which one thing leads to the next.
 _ORDER = (
+    "intent",
+    "deed",
     "command",
     "attempt",
     "callback",

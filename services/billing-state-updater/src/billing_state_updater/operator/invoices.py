@@ -1,21 +1,19 @@
 """`copeck invoice`: one invoice's whole story, from every service that had a part in it; and search."""
 
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Annotated, Any
 from uuid import UUID
 
-import psycopg
 import typer
 from rich.console import Console
 
 from billing_state_updater.domain.machines import INVOICE_STATUSES
+from billing_state_updater.operator import telling
 from billing_state_updater.store import timeline as store
-from copeck.kernel.ids import first_id_at
 from copeck.operator import registry
-from copeck.operator.context import Connection, database
+from copeck.operator.context import database
 from copeck.operator.errors import OperatorError
-from copeck.operator.output import Json, clock, emit, moment, money, spoken, table
-from copeck.operator.timeline import Entry
+from copeck.operator.output import Json, emit, moment, money, spoken, table
 
 app = typer.Typer(help="What happened to an invoice; search.", no_args_is_help=True, rich_markup_mode=None)
 
@@ -36,7 +34,7 @@ def show(
     """
     with database() as connection:
         found = store.invoice(connection, invoice_id)
-        entries, missing = _gather(connection, invoice_id)
+        entries, missing = telling.gather(connection, registry.TIMELINES, invoice_id)
     if found is None and not entries:
         raise OperatorError(f"nothing is known of an invoice {invoice_id}")
     document = {
@@ -47,42 +45,9 @@ def show(
 
     def tell(console: Console) -> None:
         console.print(_headline(invoice_id, found), markup=False)
-        day = moment(entries[0].at).partition("T")[0] if entries else ""
-        cells = [
-            (
-                clock(entry.at, day),
-                entry.source,
-                entry.kind,
-                entry.what,
-                entry.status,
-                spoken(entry.amount),
-                _cause(entry),
-            )
-            for entry in entries
-        ]
-        columns = ("when (UTC)", "where", "kind", "what", "status", "amount", "by / because of")
-        console.print(table(f"Timeline of {day}", columns, cells, right=("amount",)))
-        for name, reason in missing.items():
-            console.print(f"not available: {name}: {reason}", markup=False)
+        telling.show(console, entries, missing)
 
     emit(document, as_json, tell)
-
-
-def _gather(connection: Connection, invoice_id: UUID) -> tuple[list[Entry], dict[str, str]]:
-    """Ask every service's part; one that cannot answer is named, and the others still tell what they know."""
-    entries: list[Entry] = []
-    missing: dict[str, str] = {}
-    for reference in registry.TIMELINES:
-        name = reference.partition(".")[0]
-        try:
-            ask = registry.load_function(reference)
-            with connection.transaction():
-                entries += ask(connection, invoice_id)
-        except ImportError as error:
-            missing[name] = f"not installed here ({error.name})"
-        except (psycopg.errors.UndefinedTable, psycopg.errors.InsufficientPrivilege) as error:
-            missing[name] = str(error).splitlines()[0]
-    return sorted(entries, key=Entry.place), missing
 
 
 def _invoice(row: dict[str, Any]) -> dict[str, Any]:
@@ -101,17 +66,6 @@ def _headline(invoice_id: UUID, row: dict[str, Any] | None) -> str:
         f"{row['kind']}, {row['product']}, payer {row['payer'] or 'unknown'}, for {row['beneficiary']}; "
         f"issued {moment(row['issued_at'])}, payable until {moment(row['expires_at'])}"
     )
-
-
-def _cause(entry: Entry) -> str:
-    # The end of an id tells messages of one story apart; --json has it whole.
-    cause = f"{entry.cause} …{str(entry.cause_id)[-8:]}".strip() if entry.cause_id else entry.cause
-    return " / ".join(part for part in (entry.actor, cause) if part)
-
-
-def _bound(moment_in_utc: datetime | None) -> UUID | None:
-    """Return the least id of a moment: ids sort by time, and so does their index."""
-    return first_id_at(moment_in_utc.replace(tzinfo=moment_in_utc.tzinfo or UTC)) if moment_in_utc else None
 
 
 @app.command("list")
@@ -144,8 +98,8 @@ def list_(
         "transaction": transaction,
         "reference": value or None,
         "reference_name": name,
-        "since": _bound(since),
-        "until": _bound(until),
+        "since": telling.bound(since),
+        "until": telling.bound(until),
     }
     with database() as connection:
         rows = [_invoice(row) for row in store.search(connection, wanted, limit)]

@@ -2,13 +2,13 @@
 
 import itertools
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 
-from billing_state_updater.domain import books
+from billing_state_updater.operator import folding
 from billing_state_updater.store import verify as store
 from copeck.operator.context import Connection, database
 from copeck.operator.errors import FINDINGS
@@ -33,7 +33,8 @@ def verify(
     """Read the books back in one snapshot and check them against everything that should explain them.
 
     Sums per currency; every wallet's and merchant's balance and each balance on the way to it; no wallet below zero
-    at any moment; each invoice's payment, commission, refunds and late money; suspense and in-transit accounts against
+    at any moment; each invoice's payment, commission, refunds and late money; what each payout
+    took of its source, gave to the provider, cost and gave back; suspense and in-transit accounts against
     open refunds and payouts; no transfer without an owner. Exit status 4 when something is wrong.
 
     Example: copeck ledger verify --json
@@ -73,7 +74,8 @@ def verify(
                 console.print(f"      {finding['what']}", markup=False)
         verdict = "the books are right" if not findings else f"{findings} findings"
         console.print(
-            f"{sizes['transfers']} transfers, {sizes['invoices']} invoices, {sizes['accounts']} accounts: {verdict}"
+            f"{sizes['transfers']} transfers, {sizes['invoices']} invoices, {sizes['payouts']} payouts, "
+            f"{sizes['accounts']} accounts: {verdict}"
         )
 
     emit(document, as_json, tell)
@@ -85,7 +87,7 @@ _TITLES = {
     "sums": "per currency, debits and credits are equal",
     "balances": "every kept balance is the fold of its transfers, no wallet was ever below zero",
     "invoices": "every invoice has the transfers that its state asks for, and no others",
-    "payouts": "every payout has the transfers that its state asks for",
+    "payouts": "every payout has the transfers that its state and its attempts ask for, and no others",
     "in_transit": "suspense and in-transit accounts are explained by what is open",
     "owners": "every transfer belongs to an invoice, a payout, a booking or an opening",
 }
@@ -114,7 +116,7 @@ def _balances(connection: Connection) -> Iterator[Finding]:
         stored = None
         if held is not None and (held[0], held[1]) == key:
             stored, held = held[2], next(kept, None)
-        for problem in _account(key[0], ((delta, after) for _, _, delta, after in moves), stored):
+        for problem in folding.problems(key[0], ((delta, after) for _, _, delta, after in moves), stored):
             yield {"what": f"{key[0]} in {key[1]}: {problem}", "account": key[0], "currency": key[1]}
     while held is not None:
         yield from _untouched(held)
@@ -131,73 +133,39 @@ def _untouched(held: tuple[str, str, int]) -> Iterator[Finding]:
         }
 
 
-def _account(name: str, moves: Iterable[tuple[int, int | None]], stored: int | None) -> Iterator[str]:
-    """Look for an order of the transfers that leads from zero to the kept balance over every stored balance.
-
-    Transfers of one account may be committed by two shards, so no clock orders them; but each stores the balance after
-    it. Seen as steps from balance to balance they must form one path from zero: every balance is left as often as it
-    is reached (but for both ends), and all steps hang together.
-    """
-    degrees: Counter[int] = Counter()
-    neighbours: dict[int, int] = {0: 0}
-    total, lowest = 0, 0
-    for delta, after in moves:
-        total += delta
-        if after is None:
-            yield "a transfer does not say the balance after it"
-            return
-        lowest = min(lowest, after)
-        degrees[after - delta] += 1
-        degrees[after] -= 1
-        _join(neighbours, after - delta, after)
-    if stored is None:
-        yield f"has transfers of {total} in all and no kept balance"
-    elif stored != total:
-        yield f"keeps {stored}, its transfers add up to {total}"
-    if lowest < 0 and books.is_wallet(name):
-        yield f"was at {lowest}"
-    degrees[0] -= 1
-    degrees[total] += 1
-    root = _root(neighbours, 0)
-    if any(degrees.values()) or any(_root(neighbours, node) != root for node in neighbours):
-        yield "the balances stored with its transfers follow from no order of them"
+_INVOICE = {
+    "payment": ("payment", "booked_payment"),
+    "commission": ("commission", "booked_commission"),
+    "refunds": ("settled", "booked_refunded"),
+    "late money": ("late", "booked_late"),
+    "refunded so far": ("refunded_minor", "done"),
+    "refunds under way": ("refunding_minor", "open"),
+}
+_PAYOUT = {
+    "what left": ("settled", "booked_settled"),
+    "what is on its way": ("in_transit", "booked_in_transit"),
+    "commission": ("commission", "booked_commission"),
+    "what its source gave": ("given", "booked_given"),
+    "our loss": ("lost", "booked_lost"),
+    "debits": ("debits", "booked_debits"),
+    "transfers of another currency or without their step": ("strange", "booked_strange"),
+}
 
 
-def _join(neighbours: dict[int, int], one: int, other: int) -> None:
-    neighbours[_root(neighbours, one)] = _root(neighbours, other)
-
-
-def _root(neighbours: dict[int, int], node: int) -> int:
-    while (parent := neighbours.setdefault(node, node)) != node:
-        # Halving the path keeps a million steps as quick as the first.
-        neighbours[node] = neighbours.setdefault(parent, parent)
-        node = neighbours[node]
-    return node
-
-
-def _invoice(row: dict[str, Any]) -> Finding:
-    pairs = {
-        "payment": ("payment", "booked_payment"),
-        "commission": ("commission", "booked_commission"),
-        "refunds": ("settled", "booked_refunded"),
-        "late money": ("late", "booked_late"),
-        "refunded so far": ("refunded_minor", "done"),
-        "refunds under way": ("refunding_minor", "open"),
-    }
-    wrong = [
+def _wrong(row: dict[str, Any], pairs: dict[str, tuple[str, str]]) -> str:
+    return "; ".join(
         f"{name} should be {row[expected]} and is {row[found]}"
         for name, (expected, found) in pairs.items()
         if row[expected] != row[found]
-    ]
-    return {"what": f"invoice {row['id']} ({row['status']}): {'; '.join(wrong)}", "invoice_id": row["id"]}
+    )
+
+
+def _invoice(row: dict[str, Any]) -> Finding:
+    return {"what": f"invoice {row['id']} ({row['status']}): {_wrong(row, _INVOICE)}", "invoice_id": row["id"]}
 
 
 def _payout(row: dict[str, Any]) -> Finding:
-    what = (
-        f"payout {row['id']} ({row['status']}): {row['settled']} should have left and {row['booked_settled']} has, "
-        f"{row['in_transit']} should be on its way and {row['booked_in_transit']} is"
-    )
-    return {"what": what, "payout_id": row["id"]}
+    return {"what": f"payout {row['id']} ({row['status']}): {_wrong(row, _PAYOUT)}", "payout_id": row["id"]}
 
 
 def _transit(connection: Connection) -> Iterator[Finding]:

@@ -82,22 +82,61 @@ WHERE payment <> booked_payment OR commission <> booked_commission OR settled <>
 ORDER BY id LIMIT %s
 """  # noqa: S608 - made of the constants above
 
+# What each payout moved, by account: what its source gave, what we bore of it, where it is now. A payout that was given
+# back and completed after all was debited once more than it has attempts, and its commission was taken only where the
+# whole was there.
 _PAYOUTS = """
-WITH booked AS (
-    SELECT aggregate_id,
-           sum(amount_minor) FILTER (WHERE kind = 'payout_settlement') AS settled,
-           sum(CASE kind WHEN 'payout' THEN amount_minor WHEN 'payout_reversal' THEN -amount_minor
-                         WHEN 'payout_settlement' THEN -amount_minor ELSE 0 END) AS in_transit
-    FROM state.transfers WHERE kind LIKE 'payout%%' GROUP BY aggregate_id
+WITH causes AS (
+    SELECT DISTINCT aggregate_id, cause_id FROM state.transitions WHERE aggregate = 'payout'
+), after_all AS (
+    SELECT aggregate_id FROM (
+        SELECT aggregate_id, event, lag(status) OVER (PARTITION BY aggregate_id ORDER BY version) AS before
+        FROM state.transitions WHERE aggregate = 'payout'
+    ) AS step WHERE event = 'completed' AND before IN ('failed', 'canceled')
+), booked AS (
+    SELECT payout.id,
+           sum(CASE payout.account WHEN debit_account THEN moved.amount_minor WHEN credit_account
+               THEN -moved.amount_minor ELSE 0 END) AS given,
+           sum(moved.amount_minor) FILTER (WHERE debit_account = 'losses:chargeback') AS lost,
+           sum(CASE 'payouts:in_transit' WHEN credit_account THEN moved.amount_minor WHEN debit_account
+               THEN -moved.amount_minor ELSE 0 END) AS in_transit,
+           sum(CASE 'fees:commission' WHEN credit_account THEN moved.amount_minor WHEN debit_account
+               THEN -moved.amount_minor ELSE 0 END) AS commission,
+           sum(moved.amount_minor) FILTER (WHERE credit_account = concat('provider:', provider, ':', shop)) AS settled,
+           count(DISTINCT moved.cause_id) FILTER (WHERE moved.kind = 'payout') AS debits,
+           count(*) FILTER (WHERE moved.currency <> payout.currency OR causes.cause_id IS NULL) AS strange
+    FROM state.payouts AS payout
+    JOIN state.transfers AS moved ON moved.aggregate_id = payout.id
+    LEFT JOIN causes ON causes.aggregate_id = moved.aggregate_id AND causes.cause_id = moved.cause_id
+    GROUP BY payout.id
 ), compared AS (
-    SELECT payout.id, payout.status, payout.currency,
+    SELECT payout.id, payout.status, payout.currency, payout.account, payout.commission_minor,
+           status IN ('pending', 'processing', 'completed') AS taken, after_all.aggregate_id IS NOT NULL AS late,
            CASE WHEN status = 'completed' THEN amount_minor ELSE 0 END AS settled,
            CASE WHEN status IN ('pending', 'processing') THEN amount_minor ELSE 0 END AS in_transit,
-           coalesce(booked.settled, 0) AS booked_settled, coalesce(booked.in_transit, 0) AS booked_in_transit
-    FROM state.payouts AS payout LEFT JOIN booked ON booked.aggregate_id = payout.id
+           attempt + (after_all.aggregate_id IS NOT NULL)::integer AS debits,
+           coalesce(booked.settled, 0) AS booked_settled, coalesce(booked.in_transit, 0) AS booked_in_transit,
+           coalesce(booked.commission, 0) AS booked_commission, coalesce(booked.given, 0) AS booked_given,
+           coalesce(booked.lost, 0) AS booked_lost, coalesce(booked.debits, 0) AS booked_debits,
+           coalesce(booked.strange, 0) AS booked_strange
+    FROM state.payouts AS payout
+    LEFT JOIN booked ON booked.id = payout.id
+    LEFT JOIN after_all ON after_all.aggregate_id = payout.id
+), expected AS (
+    SELECT *,
+           CASE WHEN NOT taken OR (late AND booked_commission = 0) THEN 0 ELSE commission_minor END AS commission,
+           CASE WHEN late AND booked_commission = 0 AND account LIKE 'wallet:%%'
+               THEN least(greatest(booked_lost, 0), settled) ELSE 0 END AS lost
+    FROM compared
 )
-SELECT id, status, currency, settled::bigint, booked_settled::bigint, in_transit::bigint, booked_in_transit::bigint
-FROM compared WHERE settled <> booked_settled OR in_transit <> booked_in_transit ORDER BY id LIMIT %s
+SELECT id, status, currency, settled::bigint, booked_settled::bigint, in_transit::bigint, booked_in_transit::bigint,
+       commission::bigint, booked_commission::bigint, (settled + in_transit + commission - lost)::bigint AS given,
+       booked_given::bigint, lost::bigint, booked_lost::bigint, debits::bigint, booked_debits::bigint,
+       0::bigint AS strange, booked_strange::bigint
+FROM expected
+WHERE (settled, in_transit, commission, settled + in_transit + commission - lost, lost, debits, 0)
+   <> (booked_settled, booked_in_transit, booked_commission, booked_given, booked_lost, booked_debits, booked_strange)
+ORDER BY id LIMIT %s
 """
 
 _ORPHANS = """
@@ -155,9 +194,9 @@ def count(connection: Connection) -> dict[str, int]:
     """Return how much there is to verify."""
     row = connection.execute(
         "SELECT (SELECT count(*) FROM state.transfers), (SELECT count(*) FROM state.invoices), "
-        "(SELECT count(*) FROM state.accounts)"
+        "(SELECT count(*) FROM state.payouts), (SELECT count(*) FROM state.accounts)"
     ).fetchone()
-    return dict(zip(("transfers", "invoices", "accounts"), row or (0, 0, 0), strict=True))
+    return dict(zip(("transfers", "invoices", "payouts", "accounts"), row or (0, 0, 0, 0), strict=True))
 
 
 def moves(connection: Connection) -> Iterator[tuple[str, str, int, int | None]]:
