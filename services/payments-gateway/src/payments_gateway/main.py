@@ -14,12 +14,21 @@ from copeck.observability.logs import configure_logging, get_logger
 from copeck.web.app import create_app
 from copeck.web.server import serve as serve_app
 from payments_gateway import tables
+from payments_gateway.api import batches as batches_api
+from payments_gateway.api import commissions as commissions_api
+from payments_gateway.api import corrections as corrections_api
 from payments_gateway.api import paid as paid_api
 from payments_gateway.api import pay as pay_api
+from payments_gateway.api import payments as payments_api
+from payments_gateway.api import payouts as payouts_api
+from payments_gateway.api import switches as switches_api
+from payments_gateway.api import wallets as wallets_api
 from payments_gateway.composition import make_context
 from payments_gateway.consumer import make_consumer
 from payments_gateway.handlers.context import Context
 from payments_gateway.handlers.paid import Paid
+from payments_gateway.handlers.payouts import Payouts
+from payments_gateway.handlers.wallet_requests import WalletRequests
 from payments_gateway.pages import PREFIX, pages
 from payments_gateway.pages import router as pages_router
 from payments_gateway.settings import GatewaySettings
@@ -31,6 +40,9 @@ _STOP_TIMEOUT_S = 20.0
 _DESCRIPTION = """
 `pay` gives a page what it needs to take a payment and tells how it went; whoever has an invoice's id may pay it.
 `paid` is where payment providers report: signed, stored before it is answered, and without effect the second time.
+`wallets` are what people have with us; `payments` puts money in, takes it out, and pays invoices from them.
+`commissions` and `switches` are the managers': what that costs, and what is stopped for the moment.
+`payouts` sends money out, one by one or by files; `corrections` moves it in the books, by two people.
 """
 
 
@@ -51,15 +63,28 @@ def build(settings: GatewaySettings, context: Context | None = None, *, bus: boo
         title="Copeck payments gateway",
         description=_DESCRIPTION,
         prefix=PREFIX,
-        routers=[pay_api.router, paid_api.router],
+        routers=[
+            pay_api.router,
+            paid_api.router,
+            wallets_api.router,
+            payments_api.router,
+            commissions_api.router,
+            switches_api.router,
+            batches_api.router,
+            payouts_api.router,
+            corrections_api.router,
+        ],
         pages=pages_router,
         lifespan=lifespan,
         health=health,
         raw_prefixes=(f"{PREFIX}/paid/",),
+        body_limits={f"{PREFIX}{batches_api.PATH}": batches_api.BODY_BYTES_MAX},
     )
     pages.mount(app)
     app.state.context = gateway
     app.state.paid = Paid(gateway)
+    app.state.payouts = Payouts(gateway)
+    app.state.wallet_requests = WalletRequests(gateway)
     return app
 
 
@@ -77,9 +102,9 @@ async def _bus(context: Context, health: Health) -> AsyncIterator[None]:
     consumer = make_consumer(context)
     context.poke_relay = relay.poke
     if settings.celery_broker_url:
-        from payments_gateway.tasks import enqueue, enqueue_questions
+        from payments_gateway.tasks import enqueue, enqueue_questions, send_batch
 
-        context.enqueue, context.enqueue_questions = enqueue, enqueue_questions
+        context.enqueue, context.enqueue_questions, context.send_batch = enqueue, enqueue_questions, send_batch
     health.add("broker", publisher.ping)
     health.add("consumer", consumer.ping)
     running = [asyncio.create_task(relay.run(), name="relay"), asyncio.create_task(consumer.run(), name="consumer")]
@@ -160,7 +185,7 @@ async def _janitor_once(settings: GatewaySettings) -> str:
     context.enqueue = context.enqueue_questions = taken.extend
     try:
         done = await janitor.run(context)
-        results = [await operations.execute(context, operation_id) for operation_id in dict.fromkeys(taken)]
+        results = await operations.execute_many(context, taken)
     finally:
         await context.close()
     return f"attempts asked about: {done.attempts}, operations executed: {len(results)}"
