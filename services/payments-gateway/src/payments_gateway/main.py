@@ -16,6 +16,7 @@ from copeck.web.server import serve as serve_app
 from payments_gateway import tables
 from payments_gateway.api import batches as batches_api
 from payments_gateway.api import commissions as commissions_api
+from payments_gateway.api import compatibility as compatibility_api
 from payments_gateway.api import corrections as corrections_api
 from payments_gateway.api import paid as paid_api
 from payments_gateway.api import pay as pay_api
@@ -74,6 +75,7 @@ def build(settings: GatewaySettings, context: Context | None = None, *, bus: boo
             payouts_api.router,
             corrections_api.router,
         ],
+        apis=[compatibility_api.API],
         pages=pages_router,
         lifespan=lifespan,
         health=health,

@@ -47,13 +47,17 @@ _REQUIRED_HEADERS = frozenset({"idempotency-key", "if-match"})
 
 
 def _plain_parameter(parameter: dict[str, Any]) -> None:
-    """Take null out of a parameter's schema (an address or a header cannot say it), and name the required headers."""
+    """Take null out of a parameter's schema (an address or a header cannot say it), and name the required headers.
+
+    A route that can do without such a header marks it by `x-optional` in its schema.
+    """
     schema = parameter.get("schema", {})
     options = [option for option in schema.get("anyOf", []) if option != {"type": "null"}]
     if "anyOf" in schema and len(options) == 1:
         rest = {name: value for name, value in schema.items() if name != "anyOf"}
         parameter["schema"] = {**options[0], **rest}
-    if parameter["in"] == "header" and parameter["name"].lower() in _REQUIRED_HEADERS:
+    optional = parameter.get("schema", {}).pop("x-optional", False)
+    if parameter["in"] == "header" and parameter["name"].lower() in _REQUIRED_HEADERS and not optional:
         parameter["required"] = True
 
 
