@@ -23,7 +23,7 @@ from tests.support.updater import CUSTOMER, issue, paid, rows, running, send
 
 pytestmark = pytest.mark.integration
 
-WALLET, OTHER, MERCHANT = "wallet:anna", "wallet:boris", "merchant:cafe"
+WALLET, OTHER, POOR, MERCHANT = "wallet:anna", "wallet:boris", "wallet:vera", "merchant:cafe"
 SHOP: dict[str, Any] = {"provider": "cloudpayments", "shop": "main"}
 Story = Iterator[Message]
 _ids: dict[int, UUID] = {}
@@ -145,6 +145,31 @@ def payouts() -> Story:
     )  # fmt: skip
 
 
+def payouts_of_all_sources() -> Story:
+    """A merchant's and the house's, approved; one that was made after all, when its wallet had spent the money."""
+    yield commands.WalletOpen(account=POOR, currency="RUB", opening_minor=10_200)
+    terms: dict[str, Any] = {"currency": "RUB", "recipient": "card", "amount_minor": 10_000, **SHOP}
+    for source in ("merchant:rich", "house:payouts"):
+        if source != "house:payouts":
+            yield commands.WalletOpen(account=source, currency="RUB", opening_minor=30_000)
+        for last in ("completed", "failed"):
+            asked = commands.PayoutRequest(
+                payout_id=new_id(), account=source, commission_minor=150, needs_approval=True, actor="olga", **terms
+            )
+            yield from (asked, commands.PayoutApprove(account=source, payout_id=asked.payout_id, actor="pavel"))
+            yield commands.PayoutReport(account=source, payout_id=asked.payout_id, attempt=1, status=last)
+        yield commands.PayoutReport(account=source, payout_id=asked.payout_id, attempt=1, status="completed")
+    gone = commands.PayoutRequest(payout_id=new_id(), account=POOR, commission_minor=200, **terms)
+    yield from (gone, commands.PayoutReport(account=POOR, payout_id=gone.payout_id, attempt=1, status="failed"))
+    yield commands.PayoutRetry(account=POOR, payout_id=gone.payout_id)
+    yield commands.PayoutReport(account=POOR, payout_id=gone.payout_id, attempt=2, status="failed")
+    yield commands.LedgerCorrect(
+        account=POOR, correction_id=new_id(), debit=POOR, credit="losses:chargeback", amount_minor=5_000,
+        currency="RUB", reason="a test", requested_by="olga", approved_by="pavel",
+    )  # fmt: skip
+    yield commands.PayoutReport(account=POOR, payout_id=gone.payout_id, attempt=2, status="completed")
+
+
 def sender(message: Message) -> str:
     wanted = (commands.InvoiceIssue, commands.InvoiceCancel, commands.InvoiceRefund)
     return "subscriptions" if isinstance(message, wanted) else "gateway"
@@ -155,7 +180,7 @@ async def test_whatever_the_updater_does_is_right(
     service_environment: Callable[..., dict[str, str]], broker: Any, database_urls: Any
 ) -> None:
     admin = database_urls["admin"]
-    stories = (refunds, late_money, late_refunds, own_shop, wallets, payouts)
+    stories = (refunds, late_money, late_refunds, own_shop, wallets, payouts, payouts_of_all_sources)
     messages = [message for story in stories for message in story()]
     async with running(service_environment("state_updater", "state-updater", lease_s="2")) as updater:
         for user, group in itertools.groupby(messages, key=sender):
@@ -177,6 +202,12 @@ async def test_whatever_the_updater_does_is_right(
     late = await rows(admin, "SELECT status, count(*) FROM state.refunds WHERE origin = 'late_payment' GROUP BY 1")
     assert {status for status, _ in late} == {"requested", "succeeded", "failed", "unknown"}
     assert ("failed", 4) in late
+    lost = "SELECT sum(amount_minor) FROM state.transfers WHERE kind = 'payout' AND debit_account = 'losses:chargeback'"
+    assert await rows(admin, lost) == [(4_800,)]
+    statuses = await rows(admin, "SELECT account, status, count(*) FROM state.payouts GROUP BY 1, 2 ORDER BY 1, 2")
+    assert [row for row in statuses if row[0] != OTHER] == [
+        ("house:payouts", "completed", 2), ("merchant:rich", "completed", 2), (POOR, "completed", 1)
+    ]  # fmt: skip
     environment = service_environment("operator", "operator")
     for command in (("ledger", "verify"), ("replay", "--check")):
         process = await asyncio.create_subprocess_exec(

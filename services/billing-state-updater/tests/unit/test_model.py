@@ -288,7 +288,7 @@ class Money(Payouts):
 
 TestMoney = Money.TestCase
 TestMoney.settings = settings(
-    max_examples=120,
+    max_examples=160,
     stateful_step_count=50,
     deadline=None,
     derandomize=os.environ.get("HYPOTHESIS_SEARCH") != "random",
