@@ -53,6 +53,7 @@ class GatewaySettings(Settings):
     transaction_fee_basis_points: int = Field(default=200, ge=0, le=10_000)
     deposit_expires_s: int = Field(default=3600, ge=60, le=30 * 86_400)
     payout_approval_above: dict[str, int] = Field(default={"RUB": 10_000_000})
+    compatibility_wait_s: float = Field(default=10.0, ge=0, le=30)
 
     def shop_list(self) -> list[tuple[Shop, tuple[str, ...]]]:
         """Return the shops with the addresses of their provider filled in, and the products that each may sell."""

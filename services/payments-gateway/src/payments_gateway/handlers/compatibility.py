@@ -27,9 +27,6 @@ from payments_gateway.store import wallet_payments
 MOCK = "mock"
 """The provider that the old services paid through."""
 
-WAIT_S = 10.0
-"""How long a call waits for the updater: the old services had decided by the time they answered."""
-
 # One key, one payment of a user, whatever else the request says: so it was, and so it is described.
 _ANY_REQUEST = "any"
 
@@ -87,7 +84,7 @@ async def open_user(context: Context, caller: Caller, opening: Money) -> User:
         async with context.database.reading() as tx:
             return await store.balance_of(tx, wallet_of(user_id), opening.currency)
 
-    balance = await wait_until(opened, WAIT_S)
+    balance = await wait_until(opened, context.settings.compatibility_wait_s)
     return User(number, user_id, opening if balance is None else Money(balance, opening.currency))
 
 

@@ -13,7 +13,7 @@ from payments_gateway.domain.payouts import HOUSE, Caller, source_account
 from payments_gateway.domain.provider import Shop
 from payments_gateway.domain.recipients import Recipient, RecipientKind
 from payments_gateway.handlers import payout_commands
-from payments_gateway.handlers.compatibility import MOCK, WAIT_S, mock_shop
+from payments_gateway.handlers.compatibility import MOCK, mock_shop
 from payments_gateway.handlers.context import Context
 from payments_gateway.handlers.payout_commands import Sent
 from payments_gateway.handlers.payouts import Payouts, Wanted, shop_for
@@ -69,7 +69,7 @@ async def create(
         found = await _get(context, number)
         return found if found.decided or found.last_error else None
 
-    return await wait_until(decided, WAIT_S) or await _get(context, number)
+    return await wait_until(decided, context.settings.compatibility_wait_s) or await _get(context, number)
 
 
 def _shop(context: Context, kind: RecipientKind, provider: str | None) -> Shop:
@@ -151,4 +151,4 @@ async def _lead(
             raise CommandRefusedError(f"{refusal.code}: {refusal.detail}")
         return True if now is None or now.state_version > sent.version else None
 
-    await wait_until(applied, WAIT_S)
+    await wait_until(applied, context.settings.compatibility_wait_s)
