@@ -97,7 +97,9 @@ async def world_of(data_dir: Path, **terminal: Any) -> AsyncIterator[World]:
         shop = Terminal(public_id=KEYS[0], api_secret=SecretStr(KEYS[1]), notify_url=shop_url + "/{type}", **terminal)
         app = create_app(Settings(data_dir=data_dir, shops=[shop], time_scale=0.0005))
         async with serving(app) as url, httpx2.AsyncClient(base_url=url, timeout=WAIT_S) as http:
-            yield World(http, Shop("cloudpayments", "main", *KEYS, api_url=url), received=received)
+            built = World(http, Shop("cloudpayments", "main", *KEYS, api_url=url), received=received)
+            yield built
+            await built.client.close()
 
 
 @pytest.fixture
