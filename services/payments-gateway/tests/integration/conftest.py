@@ -24,6 +24,7 @@ from copeck.contracts.envelope import Envelope
 from copeck.kernel.clock import ManualClock
 from copeck.kernel.ids import new_id
 from copeck.observability.logs import configure_logging
+from copeck.testkit.tokens import TokenMint
 from copeck.testkit.waiting import eventually
 from payments_gateway import tables
 from payments_gateway.composition import make_context
@@ -32,6 +33,7 @@ from payments_gateway.handlers.context import Context
 from payments_gateway.main import build
 from payments_gateway.providers.cloudpayments.webhook import decoded, signature
 from payments_gateway.settings import GatewaySettings
+from tests.support.wallet_site import WalletSite, wallet_site, with_wallets
 
 SECRET = "test_secret_key"
 PREFIX = "/payments/api/v1"
@@ -78,7 +80,7 @@ async def client(app: FastAPI) -> AsyncIterator[httpx2.AsyncClient]:
 
 
 def invoice_event(
-    kind: type[events.InvoiceEvent] = events.InvoiceIssued, **changes: Any
+    kind: type[events.InvoiceEvent] = events.InvoiceIssued, /, **changes: Any
 ) -> tuple[UUID, events.InvoiceEvent]:
     """An invoice's event with sensible values."""
     from copeck.kernel.clock import SystemClock
@@ -104,7 +106,7 @@ def invoice_event(
 def told(context: Context) -> Callable[..., Awaitable[UUID]]:
     """Tell the gateway an event, as the bus would; returns the invoice's id."""
 
-    async def tell(kind: type[events.InvoiceEvent] = events.InvoiceIssued, **changes: Any) -> UUID:
+    async def tell(kind: type[events.InvoiceEvent] = events.InvoiceIssued, /, **changes: Any) -> UUID:
         invoice_id, event = invoice_event(kind, **changes)
         envelope = Envelope.new(event, source="state-updater", correlation_id="story-1")
         await event_handler.Events(context).handle(envelope)
@@ -184,6 +186,15 @@ def reports(rows: Callable[..., Awaitable[list[dict[str, Any]]]]) -> Callable[[]
         return [{"type": row["routing_key"].rsplit(".", 1)[0], **json.loads(row["body"])} for row in found]
 
     return read
+
+
+@pytest.fixture
+async def site(
+    settings: GatewaySettings, clock: ManualClock, token_mint: TokenMint, jwks_url: str, redis_url: str
+) -> AsyncIterator[WalletSite]:
+    """A gateway with wallets, and people of every role."""
+    async with wallet_site(with_wallets(settings, jwks_url, redis_url=redis_url), token_mint, clock) as made:
+        yield made
 
 
 def free_port() -> int:

@@ -4,15 +4,19 @@ One statement claims the idempotency keys with their answers, one a table keeps 
 """
 
 from dataclasses import dataclass, field
+from datetime import datetime
 from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from copeck.kernel.errors import DomainError, InvalidValueError
+from copeck.kernel.ids import new_id
 from copeck.storage.idempotency import StoredAnswer
 from payments_gateway.domain.invoices import Invoice
-from payments_gateway.domain.provider import Shop
+from payments_gateway.domain.models import Attempt
+from payments_gateway.domain.provider import AttemptStatus, Shop
 from payments_gateway.domain.wallets import PaymentKind, wallet_of
+from payments_gateway.handlers.charges import start_charges
 from payments_gateway.handlers.context import Context
 from payments_gateway.handlers.group import GroupCommit
 from payments_gateway.handlers.pay import NoShopError
@@ -46,6 +50,7 @@ class WalletRequests:
             await wallet_payments.add(tx, [prepared.row for prepared in first])
             await payout_requests.add(tx, [one.payout for one in first if one.payout is not None])
             await context.outbox.add(tx, *(prepared.command for prepared in first))
+            await start_charges(tx, [_charge(one, now) for one in first if one.asked.charged], now)
         if first:
             context.poke_relay()
             await context.wallet_cache.drop(wallet_of(prepared.asked.user_id) for prepared in first)
@@ -87,6 +92,24 @@ class WalletRequests:
                 first.append(prepared)
             results[index] = earlier or StoredAnswer(prepared.claim.status, prepared.claim.body)
         return [result for result in results if result is not None], first
+
+
+def _charge(prepared: Prepared, now: datetime) -> tuple[Attempt, str | None]:
+    """Return the attempt by which a deposit without a page is paid; it begins once the invoice is issued."""
+    asked, row = prepared.asked, prepared.row
+    if asked.shop is None or asked.amount is None:
+        raise TypeError("a deposit has a shop and an amount")
+    attempt = Attempt(
+        payment_id=new_id(),
+        invoice_id=row.payment_id,
+        account=row.account,
+        provider=asked.shop.provider,
+        shop=asked.shop.shop,
+        amount=asked.amount,
+        status=AttemptStatus.CREATED,
+        created_at=now,
+    )
+    return attempt, asked.correlation_id
 
 
 def deposit_shop(context: Context, provider: str | None) -> Shop:

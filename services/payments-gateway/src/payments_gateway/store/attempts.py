@@ -1,6 +1,6 @@
 """Payment attempts, the provider's transactions bound to them, and the facts that were said once."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -17,28 +17,36 @@ from payments_gateway.tables import attempts, attempts_due, facts, transactions
 
 async def add(tx: AsyncConnection, attempt: Attempt, idempotency_key: str, due_at: datetime | None) -> None:
     """Keep a new attempt; `due_at` is when the janitor asks about it."""
-    await tx.execute(
-        sa.insert(attempts).values(
-            payment_id=attempt.payment_id,
-            invoice_id=attempt.invoice_id,
-            account=attempt.account,
-            provider=attempt.provider,
-            shop=attempt.shop,
-            idempotency_key=idempotency_key,
-            amount_minor=attempt.amount.minor,
-            currency=attempt.amount.currency,
-            status=attempt.status,
-            transaction_id=attempt.transaction_id,
-            method=attempt.method,
-            failure_code=attempt.failure_code,
-            failure_reason=attempt.failure_reason,
-            decline=attempt.decline,
-            created_at=attempt.created_at,
-            updated_at=attempt.created_at,
-        )
-    )
+    await add_many(tx, [(attempt, idempotency_key)])
     if due_at is not None:
         await schedule(tx, attempt.payment_id, due_at)
+
+
+async def add_many(tx: AsyncConnection, new: Sequence[tuple[Attempt, str]]) -> None:
+    """Keep new attempts, each with its idempotency key; the janitor asks about none of them by itself."""
+    if new:
+        await tx.execute(sa.insert(attempts), [_values(attempt, key) for attempt, key in new])
+
+
+def _values(attempt: Attempt, idempotency_key: str) -> dict[str, Any]:
+    return {
+        "payment_id": attempt.payment_id,
+        "invoice_id": attempt.invoice_id,
+        "account": attempt.account,
+        "provider": attempt.provider,
+        "shop": attempt.shop,
+        "idempotency_key": idempotency_key,
+        "amount_minor": attempt.amount.minor,
+        "currency": attempt.amount.currency,
+        "status": attempt.status,
+        "transaction_id": attempt.transaction_id,
+        "method": attempt.method,
+        "failure_code": attempt.failure_code,
+        "failure_reason": attempt.failure_reason,
+        "decline": attempt.decline,
+        "created_at": attempt.created_at,
+        "updated_at": attempt.created_at,
+    }
 
 
 async def schedule(tx: AsyncConnection, payment_id: UUID, due_at: datetime) -> None:

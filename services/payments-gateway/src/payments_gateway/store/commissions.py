@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.dialects.postgresql import distinct_on, insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from payments_gateway.domain.commissions import CommissionKind, Rule
@@ -23,7 +23,7 @@ _RULE = (
 )
 _NEWEST = (
     sa.select(*_RULE)
-    .distinct(commission_rules.c.currency, commission_rules.c.kind)
+    .ext(distinct_on(commission_rules.c.currency, commission_rules.c.kind))
     .order_by(commission_rules.c.currency, commission_rules.c.kind, commission_rules.c.version.desc())
 )
 _OF = (
