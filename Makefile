@@ -106,6 +106,10 @@ bugs: install ## Plant the seeded bugs one at a time and show which test catches
 coverage-map: install ## For each public endpoint, command, notification and target: the test that exercises it
 	@$(RUN) tests.arch.coverage_map $(ARGS)
 
+.PHONY: compatibility-table
+compatibility-table: install ## Every request that the replaced services document, sent to the running stack
+	@$(RUN) tests.support.compatibility_table $(ARGS)
+
 ##@ Documents and containers
 
 .PHONY: docs

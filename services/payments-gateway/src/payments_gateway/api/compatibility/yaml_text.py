@@ -1,4 +1,4 @@
-"""A JSON document as YAML that people read: block style, every text in JSON's own quotes, which YAML shares."""
+"""A JSON document as YAML that people read: block style, texts in the quotes that it shares with JSON."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -46,9 +46,21 @@ def _item(item: Any, indent: str) -> Iterator[str]:
 def _scalar(item: Any) -> str:
     # Limits of schemas are whole numbers that come as floats; older readers take 1e+18 for text.
     whole = isinstance(item, float) and item.is_integer()
-    return json.dumps(int(item) if whole else item)
+    return _quoted(item) if isinstance(item, str) else json.dumps(int(item) if whole else item)
+
+
+def _quoted(text: str) -> str:
+    return "".join(map(_character, json.dumps(text, ensure_ascii=False)))
+
+
+def _character(character: str) -> str:
+    """Escape what a reader of YAML would refuse or take for the end of a line."""
+    if character.isprintable():
+        return character
+    code = ord(character)
+    return f"\\U{code:08x}" if code > 0xFFFF else f"\\u{code:04x}"
 
 
 def _name(name: str) -> str:
     plain = bool(name) and name[0] != "-" and _BARE.issuperset(name) and name.lower() not in _WORDS
-    return name if plain else json.dumps(name)
+    return name if plain else _quoted(name)
