@@ -30,6 +30,7 @@ from schemathesis.specs.openapi.checks import (
 )
 
 from tests.support.openapi_recipes import ADMIN, AUTH, CLIENT, PAYMENTS, RECIPES
+from tests.support.openapi_recipes_compatibility import OLD
 from tests.support.openapi_seeds import ANONYMOUS, ROLES, Seeds
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(240)]
@@ -37,7 +38,7 @@ pytestmark = [pytest.mark.e2e, pytest.mark.timeout(240)]
 Case: TypeAlias = schemathesis.Case[Any]
 Operation: TypeAlias = APIOperation[Any, Any, Any, Any]
 
-APIS = {"auth": AUTH, "subscriptions": CLIENT, "admin": ADMIN, "payments": PAYMENTS}
+APIS = {"auth": AUTH, "subscriptions": CLIENT, "admin": ADMIN, "payments": PAYMENTS, "compatibility": OLD}
 EVERYBODY = (ANONYMOUS, *ROLES)
 SEED = int(os.environ.get("COPECK_OPENAPI_SEED", random.randrange(1 << 32)))
 EXAMPLES = int(os.environ.get("COPECK_OPENAPI_EXAMPLES", "4"))

@@ -15,23 +15,23 @@ import yaml  # type: ignore[import-untyped]
 
 from tests.e2e.scenario import Person, Site, call
 from tests.e2e.test_make_targets import make
-from tests.support.compatibility_table import PAYOUT, PREFIX, ROWS, Walk, table, with_api_key
+from tests.support.compatibility_table import PAYOUT, PREFIX, ROWS, Walk, table
 
 JSON = {"Content-Type": "application/json"}
 Copeck = Callable[..., Any]
 
 
 @pytest.fixture(scope="module")
-def clerk(site: Site) -> Iterator[httpx2.Client]:
-    """A back-office client with an API key."""
-    with with_api_key(site) as http:
-        yield http
+def walk(site: Site) -> Iterator[Walk]:
+    """A back-office client with an API key, who can make drafts and payouts that fail."""
+    with Walk.of(site) as made:
+        yield made
 
 
 @pytest.fixture(scope="module")
-def walk(clerk: httpx2.Client, state: dict[str, Any]) -> Walk:
-    """Somebody who can make drafts and payouts that fail."""
-    return Walk(clerk, state["urls"]["mock-gateway"])
+def clerk(walk: Walk) -> httpx2.Client:
+    """The same client, for single calls."""
+    return walk.http
 
 
 def new_user(http: httpx2.Client, balance: Any = 1000) -> int:
@@ -66,10 +66,8 @@ def pay(http: httpx2.Client, kind: str, user: int, amount: Any, key: str | None 
     "POST /payments/api/v1/compatibility/payouts/{id}/retry",
     "POST /payments/api/v1/compatibility/payouts/{id}/retry/",
 )  # fmt: skip
-def test_every_request_of_the_documents_is_answered_as_written(
-    clerk: httpx2.Client, state: dict[str, Any], capsys: pytest.CaptureFixture[str]
-) -> None:
-    results = list(Walk(clerk, state["urls"]["mock-gateway"]).results())
+def test_every_request_of_the_documents_is_answered_as_written(walk: Walk, capsys: pytest.CaptureFixture[str]) -> None:
+    results = list(walk.results())
     with capsys.disabled():
         print(f"\n{table(results)}")
     assert len(results) == len(ROWS)

@@ -7,8 +7,9 @@ what was answered; without a stack it prints the table alone. The end-to-end tes
 import sys
 from base64 import b64encode
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Self
 from urllib.parse import urlsplit
 
 import httpx2
@@ -30,7 +31,7 @@ PAYOUT = {"amount": 1500.5, "currency": "RUB", "recipient": "tk_4f9a1c7e22", "de
 class Row:
     """One request: the document's file, line and text of the address, and what stands beside it.
 
-    `thing` names the payout that `{id}` stands for: made by the row before, a draft, or one that has failed.
+    `thing` names what `{id}` stands for: `made` by a row before, `failed`, or else a draft that goes by this name.
     """
 
     file: str
@@ -64,7 +65,7 @@ ROWS: tuple[Row, ...] = (
     Row(SERVICE, 54, "GET", "/api/payouts/", holds=_LIST),
     Row(SERVICE, 55, "POST", "/api/payouts/", 201, PAYOUT, JSON, holds=_PAYOUT),
     Row(SERVICE, 56, "GET", "/api/payouts/{id}/", thing="made", holds=_PAYOUT),
-    Row(SERVICE, 57, "PATCH", "/api/payouts/{id}/", 200, {"status": "pending"}, JSON, "draft", _PAYOUT),
+    Row(SERVICE, 57, "PATCH", "/api/payouts/{id}/", 200, {"status": "pending"}, JSON, "one to submit", _PAYOUT),
     Row(SERVICE, 58, "DELETE", "/api/payouts/{id}/", 204, thing="another draft"),
     Row(SERVICE, 59, "POST", "/api/payouts/{id}/retry/", 200, thing="failed", holds=_PAYOUT),
     Row(SERVICE, 63, "GET", "/api/schema/", headers={"Accept": "application/vnd.oai.openapi+json"}, holds=_OPENAPI),
@@ -132,8 +133,16 @@ class Walk:
         self._mock_gateway_url = mock_gateway_url
         self._things: dict[str, int] = {}
 
+    @classmethod
+    @contextmanager
+    def of(cls, site: Site) -> Iterator[Self]:
+        """Walk a running site with an API key made for it."""
+        with with_api_key(site) as http:
+            yield cls(http, site.mock_url)
+
     def results(self) -> Iterator[Result]:
         """Send every row; the first one of a payment makes what the later ones name."""
+        self._things.clear()
         for row in ROWS:
             yield self.send(row)
 
@@ -209,9 +218,8 @@ def main() -> int:
     if state is None or not state.get("ready"):
         print(table([Result(row, ours(row.address), 0, "not sent: no stack is up") for row in ROWS]))
         return 0
-    http = with_api_key(Site.of_state(state))
-    with http:
-        results = list(Walk(http, state["urls"]["mock-gateway"]).results())
+    with Walk.of(Site.of_state(state)) as walk:
+        results = list(walk.results())
     print(table(results))
     return 1 if any(result.wrong for result in results) else 0
 

@@ -283,3 +283,7 @@ def _notify(seeds: Seeds) -> Call:
 def _notify_by_address(seeds: Seeds) -> Call:
     query = dict(pair.split("=") for pair in _CHECK.decode().split("&"))
     return Call(ANONYMOUS, {"shop": "main", "kind": "check"}, query=query, headers=seeds.signed(_CHECK))
+
+
+# The compatibility routes, in a file of their own.
+from tests.support import openapi_recipes_compatibility  # noqa: E402, F401

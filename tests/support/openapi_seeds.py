@@ -105,6 +105,8 @@ class Seeds:
             "key_id": self.api_key(),
             "shop": "main",
             "kind": "check",
+            # Things of the compatibility routes are numbered from 1 on.
+            "id": "1",
         }
 
     def subscribed(self, person: Person | None = None) -> tuple[str, str]:

@@ -111,6 +111,13 @@ class MockAnswer(AnswerModel):
     error: str | None = None
 
 
+def _said_or_refused(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """Document statuses that the mock gateway answers in its own words, and we in ours."""
+    own = {"application/json": {"schema": {"$ref": "#/components/schemas/MockAnswer"}}}
+    documented = problem_responses(*statuses)
+    return {status: {**found, "content": found["content"] | own} for status, found in documented.items()}
+
+
 def _requests(request: Request) -> WalletRequests:
     requests: WalletRequests = request.app.state.wallet_requests
     return requests
@@ -183,7 +190,7 @@ async def health() -> HealthModel:
 
 @served(
     router, "POST", "/mock-gateway/pay", response_model=MockAnswer, summary="Pay at the mock gateway",
-    responses={402: {"model": MockAnswer, "description": "Declined."}, **problem_responses(403, 409, 503)},
+    responses={402: {"model": MockAnswer, "description": "Too little there."}, **_said_or_refused(409, 422)},
     dependencies=_MONEY,
 )  # fmt: skip
 async def mock_pay(
