@@ -169,6 +169,14 @@ SENT_FROM: dict[str, str] = {
     "invoice.refund": "a manager, or `subscriptions` for a period that nobody wants",
     "payment.report": "the gateway: a callback, a checkout that began, an answer of the provider, the janitor",
     "refund.report": "the gateway: a callback, an answer of the provider, the janitor",
+    "payout.request": "a manager or a merchant (`POST /payments/api/v1/payouts`), a file of payouts "
+    "(`POST /payments/api/v1/payouts/batches`), a withdrawal of a wallet's owner",
+    "payout.submit": "whoever made the draft (`POST /payments/api/v1/payouts/{id}/submit`)",
+    "payout.approve": "a second manager (`POST /payments/api/v1/payouts/{id}/approve`)",
+    "payout.cancel": "a manager or a merchant (`POST /payments/api/v1/payouts/{id}/cancel`, or `DELETE` of a draft)",
+    "payout.retry": "a manager or a merchant (`POST /payments/api/v1/payouts/{id}/retry`)",
+    "payout.report": "the gateway: before the provider is called, and when it has answered",
+    "ledger.correct": "a second manager (`POST /payments/api/v1/corrections/{id}/approve`)",
     "subscription.create": "the admin API; a manager's tool",
 }
 """Where in its sender a message begins, where that is not said by its name."""
@@ -178,14 +186,7 @@ UNUSED: frozenset[str] = frozenset(
         "dispute.report",
         "wallet.open",
         "wallet.pay",
-        "ledger.correct",
         "settlement.report",
-        "payout.request",
-        "payout.submit",
-        "payout.approve",
-        "payout.cancel",
-        "payout.retry",
-        "payout.report",
     }
 )
 """Commands that the updater executes and that no edge sends yet: wallets, payouts and settlements come later."""

@@ -108,6 +108,10 @@ class Seeds:
             # Things of the compatibility routes are numbered from 1 on.
             "id": "1",
         }
+        # They need what is defined here, so that they are imported here.
+        from tests.support.payout_seeds import ids_of
+
+        self.ids |= ids_of(self)
 
     def subscribed(self, person: Person | None = None) -> tuple[str, str]:
         """Have the customer (or another person) subscribe; returns the subscription and its unpaid invoice."""
