@@ -7,7 +7,9 @@ from typing import Annotated, Any
 
 from fastapi import Request, Response
 from fastapi.routing import APIRoute
-from pydantic import BaseModel, BeforeValidator, ConfigDict, WithJsonSchema
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, WithJsonSchema
+
+from copeck.kernel.money import EXPONENTS
 
 _TEXT = r"^[0-9]{1,8}(\.[0-9]{1,2})?$"
 
@@ -62,4 +64,15 @@ Major = Annotated[
             "examples": [200],
         }
     ),
+]
+
+
+def _known(currency: str) -> str:
+    if currency not in EXPONENTS:
+        raise ValueError(f"the currency is not known; one of {', '.join(sorted(EXPONENTS))}")
+    return currency
+
+
+Currency = Annotated[
+    str, AfterValidator(_known), WithJsonSchema({"type": "string", "enum": sorted(EXPONENTS), "examples": ["RUB"]})
 ]

@@ -8,12 +8,11 @@ from fastapi import APIRouter, Depends, Request, Response
 from pydantic import AliasChoices, Field
 
 from copeck.kernel.errors import InvalidValueError
-from copeck.kernel.money import EXPONENTS
 from copeck.web.limits import rate_limit
 from copeck.web.models import AnswerModel
 from copeck.web.problems import problem_responses
 from payments_gateway.api.callers import Anybody, Manager
-from payments_gateway.api.compatibility.exact import ExactRoute, Major, OldBody
+from payments_gateway.api.compatibility.exact import Currency, ExactRoute, Major, OldBody
 from payments_gateway.api.compatibility.routes import OptionalKey, PaymentId, UserReference, exact, served
 from payments_gateway.api.pay import ContextDep
 from payments_gateway.domain.compatibility import CURRENCY, amount_of, major, payment_status, recipient_of
@@ -92,7 +91,7 @@ class MockPayment(OldBody):
     payment_id: int | Annotated[str, Field(min_length=1, max_length=150)] | None = None
     type: Literal["deposit", "withdraw"] = "deposit"
     amount: Major
-    currency: str = Field(default=CURRENCY, json_schema_extra={"enum": [*sorted(EXPONENTS)]})
+    currency: Currency = CURRENCY
     recipient: str | None = Field(default=None, max_length=200)
 
 

@@ -8,19 +8,20 @@ from fastapi import APIRouter, Depends, Query, Request, Response
 from pydantic import AliasChoices, Field
 
 from copeck.kernel.errors import NotFoundError
-from copeck.kernel.money import EXPONENTS, Money
+from copeck.kernel.money import Money
 from copeck.web.idempotency import RequestHash
 from copeck.web.limits import rate_limit
 from copeck.web.models import AnswerModel
 from copeck.web.problems import problem_responses
 from payments_gateway.api.callers import BackOffice, Manager
-from payments_gateway.api.compatibility.exact import ExactRoute, Major, OldBody
+from payments_gateway.api.compatibility.exact import Currency, ExactRoute, Major, OldBody
 from payments_gateway.api.compatibility.routes import OptionalKey, PayoutId, served
 from payments_gateway.api.compatibility.schema import PREFIX
 from payments_gateway.api.pay import ContextDep
 from payments_gateway.api.payout_models import Description
 from payments_gateway.api.payouts import free_text
 from payments_gateway.domain.compatibility import (
+    CURRENCY,
     ORDER_FIELDS,
     OldPayout,
     amount_of,
@@ -52,7 +53,7 @@ class PayoutCreate(OldBody):
     """A payout to be made from `house:payouts`. A status other than `draft` is left alone: it begins as `pending`."""
 
     amount: Major
-    currency: str = Field(default="RUB", json_schema_extra={"enum": [*sorted(EXPONENTS)]})
+    currency: Currency = CURRENCY
     recipient: str | dict[str, Any] = Field(
         validation_alias=AliasChoices("recipient", "recipient_details", "requisites"),
         max_length=500,
