@@ -117,6 +117,8 @@ async def test_a_withdrawal_is_a_payout_of_the_wallet(
     assert (asked["amount_minor"], asked["commission_minor"], asked["provider"]) == (10_000, 200, "mock")
     (request,) = await rows("payout_requests")
     assert (request["origin"], request["recipient_kind"]) == ("withdrawal", "card_token")
+    # Whoever asked, and not the wallet's owner, is who may not approve it.
+    assert request["requested_by"] == asked["actor"] == f"user:{manager.user_id}"
 
 
 async def test_a_key_is_a_user_s_and_fifty_at_once_have_one_effect(manager: Caller, rows: Rows) -> None:

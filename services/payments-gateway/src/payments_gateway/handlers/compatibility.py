@@ -117,6 +117,7 @@ async def ask_payment(
         shop=shop,
         charged=kind is PaymentKind.DEPOSIT,
         recipient=recipient,
+        on_behalf=caller.actor,
     )
     answer = await requests.ask(asked)
     payment_id = UUID(answer.body["id"])

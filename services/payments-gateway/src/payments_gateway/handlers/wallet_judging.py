@@ -42,7 +42,8 @@ class Asked:
     """What the owner of a wallet asks for, checked as far as that needs no database.
 
     `agreed` is the commission that the owner was shown. `shop` is where the money comes from or goes through, `charged`
-    says that the shop takes a deposit by itself, without a page.
+    says that the shop takes a deposit by itself, without a page. `on_behalf` is who asks in the owner's stead: it is
+    them whom a second person has to agree with, and the chain names.
     """
 
     kind: PaymentKind
@@ -57,9 +58,15 @@ class Asked:
     charged: bool = False
     recipient: Recipient | None = None
     invoice_id: UUID | None = None
+    on_behalf: str = ""
     payment_id: UUID = field(default_factory=new_id)
     traceparent: str | None = field(default_factory=current_traceparent)
     correlation_id: str | None = field(default_factory=current_correlation_id)
+
+    @property
+    def actor(self) -> str:
+        """Who asks, as commands and the audit name them."""
+        return self.on_behalf or f"user:{self.user_id}"
 
     @property
     def switches(self) -> tuple[str, ...]:
@@ -121,7 +128,7 @@ def _deposit(asked: Asked, known: Known, settings: GatewaySettings, now: datetim
     command = commands.InvoiceIssue(
         account=wallet,
         invoice_id=asked.payment_id,
-        actor=f"user:{asked.user_id}",
+        actor=asked.actor,
         kind="topup",
         product=PRODUCT,
         payer=str(asked.user_id),
@@ -148,7 +155,7 @@ def _withdrawal(asked: Asked, known: Known, settings: GatewaySettings, now: date
         origin="withdrawal",
         account=wallet_of(asked.user_id),
         user_id=asked.user_id,
-        requested_by=f"user:{asked.user_id}",
+        requested_by=asked.actor,
         amount_minor=amount.minor,
         commission_minor=commission.minor,
         currency=amount.currency,
@@ -192,7 +199,7 @@ def _payment(asked: Asked, known: Known, _: GatewaySettings, now: datetime) -> P
         # The invoice's own account, and not the wallet: its shard orders what happens to the invoice.
         account=invoice.account,
         invoice_id=invoice.invoice_id,
-        actor=f"user:{asked.user_id}",
+        actor=asked.actor,
         payment_id=asked.payment_id,
         wallet=wallet,
     )
