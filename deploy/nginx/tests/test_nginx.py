@@ -276,6 +276,17 @@ def test_bodies_are_limited(edge: Edge) -> None:
     problem(edge.public.post("/payments/api/v1/paid/x", content=b"x" * 65537), 413, "body-too-large")
 
 
+def test_files_of_payouts_are_larger_and_need_a_login_like_the_rest(edge: Edge) -> None:
+    path, limit = "/payments/api/v1/payouts/batches", 8 * 1024 * 1024
+    for size in (65537, limit):
+        taken = edge.public.post(path, content=b"x" * size, headers={"authorization": "Bearer good"}).json()
+        assert (taken["service"], taken["bytes"]) == ("gateway", size)
+        assert taken["headers"]["authorization"] == "Bearer internal-token"
+    problem(edge.public.post(path, content=b"x" * (limit + 1)), 413, "body-too-large")
+    problem(edge.public.post(f"{path}/x", content=b"x" * 65537), 413, "body-too-large")
+    problem(edge.public.post(path, content=b"x", headers={"authorization": "Bearer bad"}), 401, "unauthorized")
+
+
 def test_a_request_line_that_is_too_long_is_a_problem_too(edge: Edge) -> None:
     problem(edge.public.get("/subscriptions/api/v1/plans?search=" + "x" * 9000), 400, "malformed")
     problem(edge.public.get("/pay/1", headers={"x-long": "x" * 9000}), 400, "malformed")
