@@ -8,7 +8,7 @@ from copeck.kernel.ids import new_id
 from copeck.observability.logs import get_logger
 from payments_gateway.domain.attempts import FINISHED
 from payments_gateway.domain.models import Operation, OperationKind, OperationStatus
-from payments_gateway.handlers import batches, metrics
+from payments_gateway.handlers import batches, catch_up, metrics
 from payments_gateway.handlers.context import Context
 from payments_gateway.handlers.forged import KEPT_ROWS_MAX
 from payments_gateway.handlers.reconciliation import reconcile
@@ -50,6 +50,7 @@ async def run(context: Context) -> Tidied:
         operations += len(due)
         if len(due) < BATCH:
             break
+    await catch_up.run(context)
     await batches.resume(context)
     metrics.DUE.labels("attempts").set(attempts)
     metrics.DUE.labels("operations").set(operations)
@@ -88,8 +89,7 @@ async def _operations(context: Context) -> dict[UUID, OperationKind]:
     async with context.database.transaction() as tx:
         due = await operation_store.take_due(tx, now, BATCH)
         found = await operation_store.unfinished(tx, due) if due else {}
-        for operation_id in found:
-            await operation_store.schedule(tx, operation_id, now + RESEND_AFTER)
+        await operation_store.schedule_many(tx, found, now + RESEND_AFTER)
     return found
 
 
@@ -98,6 +98,7 @@ async def sweep(context: Context) -> dict[str, int]:
     found = 0
     for shop in context.shops.all():
         found += await reconcile(context, shop)
+    await catch_up.run(context, overlap=catch_up.SWEPT)
     now = context.clock.now()
     async with context.database.transaction() as tx:
         changed = await operation_store.maintain(tx, context.settings.callbacks_kept_days, INBOX_KEPT_DAYS)

@@ -12,7 +12,7 @@ from payments_gateway.domain.invoices import Invoice
 from payments_gateway.domain.models import Attempt, Operation, OperationStatus
 from payments_gateway.domain.operations import backoff_s
 from payments_gateway.domain.provider import AttemptStatus, Findings, Provider, Shop, Transaction
-from payments_gateway.handlers import metrics
+from payments_gateway.handlers import catch_up, metrics
 from payments_gateway.handlers.context import Context
 from payments_gateway.handlers.refunds import settle_refund
 from payments_gateway.handlers.reports import hear, payment_report
@@ -31,6 +31,8 @@ async def query_attempt(context: Context, operation: Operation, token: UUID) -> 
         invoice = await invoice_store.get(tx, operation.of_invoice)
     if attempt is None or invoice is None or provider is None or shop is None or attempt.status in FINISHED:
         return await _end(context, operation, token, [], again=False)
+    if attempt.status is AttemptStatus.AUTHORIZED:
+        await catch_up.hold(context, attempt)
     findings = await _ask(provider, shop, attempt)
     for found in findings:
         metrics.PROVIDER_SECONDS.labels(provider.code, found.exchange.path, "asked").observe(
