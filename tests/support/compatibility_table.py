@@ -153,9 +153,9 @@ class Walk:
             number = str(self._thing(row.thing))
             path = path.replace("{id}", number).replace("{payment_id}", number)
         answer = self.http.request(row.method, path, json=row.body, headers=row.headers)
-        if answer.status_code == 201 and "/payouts/" in path:
+        if answer.status_code == 201 and path.startswith(f"{PREFIX}/payouts/"):
             self._things["made"] = answer.json()["id"]
-        if "/payments/" in path and row.method == "POST" and answer.status_code == 200:
+        if answer.status_code == 200 and row.method == "POST" and path.startswith(f"{PREFIX}/payments/"):
             self._things["payment"] = answer.json()["payment_id"]
         return Result(row, path, answer.status_code, _wrong(row, answer))
 
