@@ -13,7 +13,7 @@ import httpx2
 import pytest
 import yaml  # type: ignore[import-untyped]
 
-from tests.e2e.scenario import Person, Site, call
+from tests.e2e.scenario import Person, Site, call, client
 from tests.e2e.test_make_targets import make
 from tests.support.compatibility_table import PAYOUT, PREFIX, ROWS, Walk, table
 
@@ -198,7 +198,21 @@ def test_a_customer_has_one_number_and_sees_nobody_else_s_payments(
         call(visitor.http, method, f"{PREFIX}{path}", json=sent if method == "POST" else None, expect=(403,))
 
 
-def test_nobody_is_served_nothing_but_documents_and_health(anonymous: httpx2.Client) -> None:
+def test_a_session_and_a_bearer_token_do_as_well_as_a_key(site: Site, manager: Person) -> None:
+    call(manager.http, "GET", f"{PREFIX}/payouts/")
+    with client(site.public_url) as browser:
+        body = {"email": manager.email, "password": manager.password, "session": True}
+        origin = {"Origin": site.public_url}
+        call(browser, "POST", "/auth/api/v1/login", json=body, headers=origin)
+        call(browser, "GET", f"{PREFIX}/payouts/")
+        draft = {**PAYOUT, "status": "draft"}
+        call(browser, "POST", f"{PREFIX}/payouts/", json=draft, headers=origin, expect=(201,))
+        call(
+            browser, "POST", f"{PREFIX}/payouts/", json=draft, headers={"Origin": "https://evil.example"}, expect=(403,)
+        )
+
+
+def test_a_stranger_is_served_documents_and_health_alone(anonymous: httpx2.Client) -> None:
     for path in ("/health", "/schema/", "/docs/", "/redoc/", "/docs", "/redoc"):
         call(anonymous, "GET", f"{PREFIX}{path}")
     for method, path in (("POST", "/users/"), ("POST", "/payments/deposit"), ("GET", "/payouts/")):

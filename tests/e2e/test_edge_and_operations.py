@@ -13,7 +13,9 @@ from tests.e2e.scenario import Person, Site, call, client, log_in, register
 
 Copeck = Callable[..., Any]
 ME = "/auth/api/v1/me"
-PREFIXES = ("/auth/api/v1", "/subscriptions/api/v1", "/admin/api/v1", "/payments/api/v1")
+PREFIXES = (
+    "/auth/api/v1", "/subscriptions/api/v1", "/admin/api/v1", "/payments/api/v1", "/payments/api/v1/compatibility",
+)  # fmt: skip
 
 
 def test_a_bearer_token_is_renewed_and_ends_with_the_logout(site: Site) -> None:

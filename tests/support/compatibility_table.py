@@ -84,6 +84,8 @@ ROWS: tuple[Row, ...] = (
     Row(PROCESSING, 76, "GET", "/api/v1/payments/{payment_id}", thing="payment", holds=_PAYMENT),
     Row(PROCESSING, 77, "GET", "/api/v1/health", holds=("status",)),
     Row(PROCESSING, 78, "POST", "/api/v1/mock-gateway/pay", 200, {"amount": 200}, JSON, holds=("status",)),
+    Row(PROCESSING, 83, "POST", "/api/v1/payments/deposit", 200, {"user_id": 1, "deposit": 200}, {**JSON, **KEY},
+        holds=("payment_id", "status")),
     Row(PROCESSING, 90, "POST", "http://localhost:8000/api/v1/users/", 201, {"balance": 1000}, JSON,
         holds=("id", "balance")),
     Row(PROCESSING, 97, "POST", "http://localhost:8000/api/v1/payments/deposit", 200, {"user_id": 1, "deposit": 200},

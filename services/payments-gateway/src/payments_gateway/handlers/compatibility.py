@@ -85,6 +85,8 @@ async def open_user(context: Context, caller: Caller, opening: Money) -> User:
             return await store.balance_of(tx, wallet_of(user_id), opening.currency)
 
     balance = await wait_until(opened, context.settings.compatibility_wait_s)
+    # What is cached of a wallet that was looked at before it was open says that there is none.
+    await context.wallet_cache.drop([wallet_of(user_id)])
     return User(number, user_id, opening if balance is None else Money(balance, opening.currency))
 
 
