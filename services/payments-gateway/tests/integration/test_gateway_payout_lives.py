@@ -8,14 +8,16 @@ import pytest
 import sqlalchemy as sa
 
 from copeck.contracts import commands
+from copeck.contracts.envelope import Envelope
+from copeck.contracts.events import CommandRefused
 from copeck.testkit.rabbit import Broker
 from copeck.testkit.tokens import TokenMint
 from copeck.testkit.waiting import eventually
 from payments_gateway import tables
 from payments_gateway.composition import make_context
 from payments_gateway.handlers import batches
+from payments_gateway.handlers.events import Events
 from payments_gateway.settings import GatewaySettings
-from payments_gateway.store import corrections
 from tests.support.updater import rows, send
 
 from .payout_house import SHOPS, House, decided, house_of
@@ -221,16 +223,20 @@ async def test_a_correction_that_the_books_refuse_says_so(house: House) -> None:
     made = await correction(house, debit=f"wallet:{uuid4()}", credit="bank:settlement")
     await house.other_manager.call("POST", f"/corrections/{made['id']}/approve")
 
+    found: list[tuple[Any, ...]] = []
+
     async def refused() -> bool:
-        found = await rows(house.database_url, "SELECT code FROM state.refusals WHERE aggregate = %s", made["id"])
+        statement = "SELECT command_id, command_type, aggregate, code, detail FROM state.refusals WHERE aggregate = %s"
+        found[:] = await rows(house.database_url, statement, made["id"])
         return len(found) == 1
 
     await eventually(refused, timeout_s=20)
-    async with house.context.database.transaction() as tx:
-        assert await corrections.refuse(tx, UUID(made["id"]), "insufficient_funds", "the wallet has less")
-        assert not await corrections.refuse(tx, UUID(made["id"]), "again", "")
+    names = ("command_id", "command_type", "aggregate", "code", "detail")
+    told = CommandRefused(**dict(zip(names, found[0], strict=True)))
+    await Events(house.context).handle(Envelope.new(told, source="state-updater"))
     shown = (await house.manager.call("GET", f"/corrections/{made['id']}")).json()
-    assert (shown["status"], shown["refused_code"], shown["booked_at"]) == ("refused", "insufficient_funds", None)
+    assert (shown["status"], shown["refused_code"], shown["booked_at"]) == ("refused", told.code, None)
+    assert shown["refused_reason"]
 
 
 def file_of(lines: int, value: str = "1.00") -> bytes:

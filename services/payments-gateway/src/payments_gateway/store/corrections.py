@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 from uuid import UUID
 
 import sqlalchemy as sa
@@ -71,16 +70,5 @@ async def booked(tx: AsyncConnection, ids: Sequence[UUID]) -> dict[UUID, datetim
 
 async def decide(tx: AsyncConnection, correction_id: UUID, status: str, decided_by: str, now: datetime) -> None:
     """Write what became of a correction that the caller has locked."""
-    await _write(tx, correction_id, status=status, decided_by=decided_by, decided_at=now)
-
-
-async def refuse(tx: AsyncConnection, correction_id: UUID, code: str, reason: str) -> bool:
-    """Keep why the updater refused an approved correction; False when there is none such."""
-    return await _write(tx, correction_id, only="approved", status="refused", refused_code=code, refused_reason=reason)
-
-
-async def _write(tx: AsyncConnection, correction_id: UUID, *, only: str | None = None, **values: Any) -> bool:
     changed = sa.update(corrections).where(corrections.c.id == correction_id)
-    if only is not None:
-        changed = changed.where(corrections.c.status == only)
-    return (await tx.execute(changed.values(**values))).rowcount == 1
+    await tx.execute(changed.values(status=status, decided_by=decided_by, decided_at=now))

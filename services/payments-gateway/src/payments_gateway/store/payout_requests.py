@@ -72,11 +72,3 @@ async def write(tx: AsyncConnection, payout_id: UUID, **values: Any) -> None:
     """Change a request that the caller has locked; its version grows."""
     changed = sa.update(payout_requests).where(payout_requests.c.payout_id == payout_id)
     await tx.execute(changed.values(version=payout_requests.c.version + 1, **values))
-
-
-async def refuse(tx: AsyncConnection, payout_id: UUID, code: str, reason: str) -> bool:
-    """Keep why the updater refused a payout; the first reason stays."""
-    changed = sa.update(payout_requests).where(
-        payout_requests.c.payout_id == payout_id, payout_requests.c.refused_code.is_(None)
-    )
-    return (await tx.execute(changed.values(refused_code=code, refused_reason=reason))).rowcount == 1
