@@ -299,10 +299,10 @@ async def test_a_lost_task_is_sent_again(world: World) -> None:
 
 
 async def test_questions_never_stand_before_money_that_is_owed(world: World) -> None:
+    refund = await world.refund(*await world.paid())
     await world.emulator.chaos(probabilities={"drop": 1.0})
     invoice_id = await world.invoice()
     await world.emulator.charge(invoice_id)
-    refund = await world.refund(*await world.paid())
     await eventually(lambda: _due(world))
     async with world.context.database.transaction() as tx:
         await tx.execute(sa.update(tables.operations_due).values(due_at=sa.func.now()))

@@ -294,7 +294,7 @@ async def _bounded(line: Line, speaking: Awaitable[T]) -> T:
 
 def _silent(line: Line) -> Exchange:
     duration_ms = int(line.context.settings.operation_timeout_s * 1000)
-    return Exchange("POST", "/", {}, None, None, "TimeoutError", duration_ms)
+    return Exchange("POST", f"/{line.operation.kind.value}", {}, None, None, "TimeoutError", duration_ms)
 
 
 async def _heard(line: Line, found: Findings) -> None:
