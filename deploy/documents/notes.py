@@ -162,7 +162,8 @@ def path_of(name: str, consumer: str) -> Path:
 
 
 SENT_FROM: dict[str, str] = {
-    "invoice.issue": "`subscriptions` when a period is to be paid, or by a manager (`POST /admin/api/v1/invoices`)",
+    "invoice.issue": "`subscriptions` when a period is to be paid, or by a manager (`POST /admin/api/v1/invoices`); "
+    "the gateway for a deposit (`POST /payments/api/v1/payments/deposit`)",
     "invoice.cancel": "`subscriptions` when a subscription ends unpaid or its price changes, or by a manager",
     "invoice.expire": "`reminder-cron`, from rows of `state_api.invoices_due_v1` that it claimed",
     "invoice.capture": "a manager (`POST /admin/api/v1/invoices/{id}/capture`)",
@@ -170,13 +171,16 @@ SENT_FROM: dict[str, str] = {
     "payment.report": "the gateway: a callback, a checkout that began, an answer of the provider, the janitor",
     "refund.report": "the gateway: a callback, an answer of the provider, the janitor",
     "payout.request": "a manager or a merchant (`POST /payments/api/v1/payouts`), a file of payouts "
-    "(`POST /payments/api/v1/payouts/batches`), a withdrawal of a wallet's owner",
+    "(`POST /payments/api/v1/payouts/batches`), a wallet's owner "
+    "(`POST /payments/api/v1/payments/withdraw`)",
     "payout.submit": "whoever made the draft (`POST /payments/api/v1/payouts/{id}/submit`)",
     "payout.approve": "a second manager (`POST /payments/api/v1/payouts/{id}/approve`)",
     "payout.cancel": "a manager or a merchant (`POST /payments/api/v1/payouts/{id}/cancel`, or `DELETE` of a draft)",
     "payout.retry": "a manager or a merchant (`POST /payments/api/v1/payouts/{id}/retry`)",
     "payout.report": "the gateway: before the provider is called, and when it has answered",
     "ledger.correct": "a second manager (`POST /payments/api/v1/corrections/{id}/approve`)",
+    "wallet.open": "a wallet's owner (`POST /payments/api/v1/wallets`)",
+    "wallet.pay": "a wallet's owner (`POST /payments/api/v1/payments/pay`)",
     "subscription.create": "the admin API; a manager's tool",
 }
 """Where in its sender a message begins, where that is not said by its name."""
@@ -184,9 +188,7 @@ SENT_FROM: dict[str, str] = {
 UNUSED: frozenset[str] = frozenset(
     {
         "dispute.report",
-        "wallet.open",
-        "wallet.pay",
         "settlement.report",
     }
 )
-"""Commands that the updater executes and that no edge sends yet: wallets, payouts and settlements come later."""
+"""Commands that the updater executes and that no edge sends yet: disputes and settlements come later."""

@@ -65,10 +65,11 @@ def build(settings: GatewaySettings, context: Context | None = None, *, bus: boo
         description=_DESCRIPTION,
         prefix=PREFIX,
         routers=[
-            pay_api.router,
-            paid_api.router,
-            wallets_api.router,
+            # Those that are called most come first: routes are tried in their order.
             payments_api.router,
+            paid_api.router,
+            pay_api.router,
+            wallets_api.router,
             commissions_api.router,
             switches_api.router,
             batches_api.router,

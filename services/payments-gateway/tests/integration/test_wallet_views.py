@@ -281,6 +281,17 @@ async def test_a_switch_stops_at_once_and_tells_the_reason(site: WalletSite, row
     assert len(await rows("wallet_payments")) == 6
 
 
+async def test_a_page_begins_no_payment_that_is_stopped(site: WalletSite, told: Callable[..., Awaitable[UUID]]) -> None:
+    manager, payer = site.somebody("manager"), site.somebody()
+    topup, bill = await told(kind="topup"), await told()
+    stop = {"stopped": True, "reason": "учения"}
+    await manager.put("/switches/deposits", stop, '"0"')
+    assert (await payer.post(f"/pay/{topup}", None)).json()["type"] == "urn:copeck:problem:stopped"
+    assert (await payer.post(f"/pay/{bill}", None)).status_code == 201
+    await manager.put("/switches/provider:cloudpayments", stop, '"0"')
+    assert (await payer.post(f"/pay/{bill}", None)).status_code == 503
+
+
 async def test_who_may_turn_switches(site: WalletSite) -> None:
     body = {"stopped": True, "reason": "x"}
     manager = site.somebody("manager")

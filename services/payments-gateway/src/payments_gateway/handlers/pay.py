@@ -15,10 +15,12 @@ from payments_gateway.domain.hearing import new_attempt
 from payments_gateway.domain.invoices import ATTEMPTS_MAX, Invoice, NotPayableError, TooManyAttemptsError
 from payments_gateway.domain.models import Attempt
 from payments_gateway.domain.provider import AttemptStatus, Shop, WidgetOrder
+from payments_gateway.domain.switches import DEPOSITS, Stopped, provider_switch
 from payments_gateway.handlers.context import Context
 from payments_gateway.handlers.reports import asked_at, payment_report
 from payments_gateway.store import attempts as attempt_store
 from payments_gateway.store import invoices as invoice_store
+from payments_gateway.store import switches
 
 # How long a page waits for an invoice that was issued no longer ago than this.
 _ISSUE_WAIT_S = 5.0
@@ -160,11 +162,19 @@ async def _start(
     if any(item.status in (AttemptStatus.SUCCEEDED, AttemptStatus.AUTHORIZED) for item in known):
         raise NotPayableError("a payment for this invoice has arrived already")
     shop = shop_of(context, invoice)
+    await _check_switches(tx, shop, invoice)
     attempt = replace(new_attempt(shop, invoice, invoice.amount, now), status=AttemptStatus.PENDING)
     await attempt_store.add(tx, attempt, key, asked_at(context, now))
     report = payment_report(attempt, AttemptStatus.PENDING, invoice.amount, correlation_id=invoice.correlation_id)
     await context.outbox.add(tx, report)
     return invoice, attempt
+
+
+async def _check_switches(tx: AsyncConnection, shop: Shop, invoice: Invoice) -> None:
+    """Refuse while a manager has stopped the provider, or deposits if the invoice is one."""
+    names = (provider_switch(shop.provider), *((DEPOSITS,) if invoice.kind == "topup" else ()))
+    if (switch := await switches.stopped(tx, *names)) is not None:
+        raise Stopped(switch)
 
 
 async def _invoice(tx: AsyncConnection, invoice_id: UUID) -> Invoice:
