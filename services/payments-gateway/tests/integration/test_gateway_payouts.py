@@ -30,7 +30,7 @@ from payments_gateway.handlers.payout_balance import provider_balance
 from payments_gateway.settings import GatewaySettings
 from payments_gateway.store import switches
 
-from .conftest import PAYER, invoice_event
+from .conftest import PAYER, Emulator, invoice_event
 from .payout_world import MOCK_SECRET, TOKEN, MockGateway, PayoutWorld, mock_process
 
 pytestmark = pytest.mark.integration
@@ -50,7 +50,7 @@ async def provider(mock_running: MockGateway) -> MockGateway:
 
 @pytest.fixture
 async def world(
-    settings: GatewaySettings, database_urls: dict[str, str], provider: MockGateway, redis_url: str
+    settings: GatewaySettings, database_urls: dict[str, str], provider: MockGateway, redis_url: str, emulator: Emulator
 ) -> AsyncIterator[PayoutWorld]:
     shop = {"provider": "mock", "shop": "main", "public_id": "mock_test", "api_secret": MOCK_SECRET}
     told = GatewaySettings.model_validate(
@@ -58,6 +58,7 @@ async def world(
         | {
             "shops": [*(item.model_dump() | {"api_secret": item.api_secret} for item in settings.shops), shop],
             "mock_gateway_url": provider.url,
+            "cloudpayments_api_url": emulator.url,
             "redis_url": redis_url,
             "operation_retry_base_s": 0.001,
             "operation_retry_cap_s": 0.01,
@@ -282,6 +283,30 @@ async def test_a_group_is_executed_together_and_one_that_is_leased_does_not_hold
     assert time.monotonic() - started < operations.TASK_TIMEOUT_S
     assert [ended[one] for one in ids] == ["leased", *["succeeded"] * (operations.GROUP_MAX - 1)]
     assert len(await world.provider.transfers()) == operations.GROUP_MAX - 1
+
+
+PHONE = Recipient(RecipientKind.SBP, phone="+79001234567", bank_id="100000000004")
+
+
+@pytest.mark.parametrize("fault", ["", "error_after_success", "error_before", "too_many", "late_success"])
+async def test_i08_cloudpayments_pays_out_once_whatever_becomes_of_the_answer(
+    world: PayoutWorld, emulator: Emulator, fault: str
+) -> None:
+    if fault:
+        await emulator.arm(fault, "topup")
+    payout_id, operation_id = await world.begun(recipient=PHONE, provider="cloudpayments")
+    assert (await world.until(operation_id, "succeeded", "failed"))[-1] == "succeeded"
+    made = await emulator.log("payout.completed")
+    assert [item["invoice_id"] for item in made] == [f"{payout_id}-1"]
+    assert (await world.statuses())[-1] == "completed"
+
+
+async def test_cloudpayments_refuses_a_payout_and_says_why(world: PayoutWorld, emulator: Emulator) -> None:
+    await emulator.arm("decline", "topup")
+    _, operation_id = await world.begun(recipient=PHONE, provider="cloudpayments")
+    assert await world.until(operation_id, "failed") == ["failed"]
+    assert (await world.reports())[-1]["failure_reason"]
+    assert await emulator.log("payout.completed") == []
 
 
 async def test_a_recipient_whom_the_provider_does_not_reach_fails_at_once(world: PayoutWorld) -> None:

@@ -147,7 +147,7 @@ class CloudPaymentsClient:
         reason = model.get("CardHolderMessage") or model.get("Reason") or document.get("Message")
         found = model.get("TransactionId")
         code = model.get("ReasonCode")
-        if strict and verdict is Verdict.SUCCEEDED and _is_under_way(model):
+        if strict and verdict in (Verdict.SUCCEEDED, Verdict.REJECTED) and _is_under_way(model):
             verdict = Verdict.PENDING
         return Answer(
             verdict,

@@ -34,6 +34,7 @@ STATUSES: dict[str, AttemptStatus] = {
 }
 
 STATUS_CODES: dict[int, AttemptStatus] = {
+    0: AttemptStatus.PENDING,
     1: AttemptStatus.PENDING,
     2: AttemptStatus.AUTHORIZED,
     3: AttemptStatus.SUCCEEDED,
