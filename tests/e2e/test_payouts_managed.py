@@ -2,6 +2,7 @@
 
 from base64 import b64encode
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from typing import Any
 
 import httpx2
@@ -59,7 +60,7 @@ def second(site: Site, state: dict[str, Any]) -> Iterator[Person]:
 @pytest.mark.covers("POST /payments/api/v1/payouts", "GET /payments/api/v1/payouts/{payout_id}")
 def test_each_way_to_log_in_makes_a_payout(site: Site, way: Way) -> None:
     person = manager_of(site)
-    with way(site, person) as http:
+    with closing(way(site, person)) as http:
         made = call(http, "POST", PAYOUTS, json=asked(), headers=keyed(), expect=(202,))
         clerk = Person(http, person.email, person.password)
         done = ended(clerk, made.headers["Location"])
@@ -75,7 +76,7 @@ def test_nobody_approves_their_own_with_an_api_key_either(site: Site, second: Pe
     made = person.call("POST", PAYOUTS, json=asked("150000.00"), headers=keyed(), expect=(202,)).json()
     assert made["status"] == "awaiting_approval"
     path = f"{PAYOUTS}/{made['id']}/approve"
-    with with_api_key(site, person) as http:
+    with closing(with_api_key(site, person)) as http:
         own = call(http, "POST", path, headers=keyed(), expect=(403,))
         assert own.json()["type"] == "urn:copeck:problem:own-payout"
     agreed = second.call("POST", path, headers=keyed(), expect=(200, 202)).json()
