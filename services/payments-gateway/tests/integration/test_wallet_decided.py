@@ -15,7 +15,7 @@ from payments_gateway.composition import make_context
 from payments_gateway.main import build
 from payments_gateway.settings import GatewaySettings
 from tests.support.updater import issue, paid, running, send
-from tests.support.wallet_site import CARD, WalletSite, rub, served, with_wallets
+from tests.support.wallet_site import CARD, Caller, WalletSite, rub, served, with_wallets
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(120)]
 WAIT = {"Prefer": "wait=20"}
@@ -94,6 +94,10 @@ async def test_a_wallet_lives(live: WalletSite, broker: Any) -> None:
 
     out = await anna.post("/payments/withdraw", {"amount": rub("90.00"), "recipient": CARD}, headers=WAIT)
     assert (out.status_code, out.json()["status"]) == (201, "pending")
+    await _check_books(live, anna, [deposit_id, deposit_id, answer.json()["id"], *[out.json()["id"]] * 2])
+
+
+async def _check_books(live: WalletSite, anna: Caller, ids: list[str]) -> None:
     lines = (await anna.get("/wallets/RUB/transactions", params={"ordering": "at"})).json()["items"]
     assert [(one["kind"], one["balance_after"]["value"]) for one in lines] == [
         ("payment", "300.00"),
@@ -102,19 +106,13 @@ async def test_a_wallet_lives(live: WalletSite, broker: Any) -> None:
         ("payout", "5.00"),
         ("commission", "3.20"),
     ]
-    assert [one["payment_id"] for one in lines] == [
-        deposit_id,
-        deposit_id,
-        answer.json()["id"],
-        out.json()["id"],
-        out.json()["id"],
-    ]
+    assert [one["payment_id"] for one in lines] == ids
     await live.context.wallet_cache.drop([anna.wallet])
     (wallet,) = (await anna.get("/wallets")).json()["items"]
     assert (wallet["available"], wallet["held"]) == (rub("3.20"), rub("91.80"))
 
 
-async def _pay(anna: Any, invoice_id: str) -> dict[str, Any]:
+async def _pay(anna: Caller, invoice_id: str) -> dict[str, Any]:
     answers: list[httpx2.Response] = []
 
     async def taken() -> bool:
