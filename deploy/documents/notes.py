@@ -146,7 +146,21 @@ GATEWAY: dict[str, Path] = {
     "invoice.void_requested": Path(
         _OPERATE, f"{_OPERATION}, invoices", "a Celery task voids the payment; its outcome is a `payment.report`"
     ),
-    "command.refused": Path("payments_gateway.handlers.events:Events", "", "it is counted and logged"),
+    "payout.pending": Path(
+        "payments_gateway.handlers.events:Events",
+        _OPERATION,
+        "a Celery task reports `processing` (`payout.report`), unless something holds it back",
+    ),
+    "payout.processing": Path(
+        "payments_gateway.handlers.events:Events",
+        "gateway.operations",
+        "a Celery task sends the money; its outcome is a `payout.report`",
+    ),
+    "command.refused": Path(
+        "payments_gateway.handlers.events:Events",
+        "gateway.payout_requests, wallet_payments, corrections",
+        "it is counted and logged, and whoever asked reads why",
+    ),
 }
 
 
