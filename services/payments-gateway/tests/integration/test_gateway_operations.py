@@ -239,6 +239,16 @@ async def test_a_capture_that_was_refused_can_be_asked_for_again(world: World) -
     assert (await world.statuses("payment"))[-1] == "succeeded"
 
 
+async def test_a_hold_whose_capture_was_refused_can_be_voided(world: World) -> None:
+    invoice_id, transaction = await world.paid(hold=True)
+    refused = await world.hold(events.InvoiceCaptureRequested, invoice_id, transaction)
+    async with world.context.database.transaction() as tx:
+        await tx.execute(sa.update(tables.operations).where(tables.operations.c.id == refused).values(status="failed"))
+    released = await world.hold(events.InvoiceVoidRequested, invoice_id, transaction)
+    assert (await world.until(released, "succeeded"))[-1] == "succeeded"
+    assert (await world.statuses("payment"))[-1] == "canceled"
+
+
 async def test_a_hold_is_voided_also_when_the_answer_is_lost(world: World) -> None:
     invoice_id, transaction = await world.paid(hold=True)
     await world.emulator.arm("error_after_success", "void")
@@ -305,7 +315,8 @@ async def test_questions_never_stand_before_money_that_is_owed(world: World) -> 
     await world.emulator.charge(invoice_id)
     await eventually(lambda: _due(world))
     async with world.context.database.transaction() as tx:
-        await tx.execute(sa.update(tables.operations_due).values(due_at=sa.func.now()))
+        await tx.execute(sa.delete(tables.operations_due))
+        await tx.execute(sa.insert(tables.operations_due).values(due_at=sa.func.now(), operation_id=refund))
     money: list[UUID] = []
     questions: list[UUID] = []
     world.context.enqueue, world.context.enqueue_questions = money.extend, questions.extend

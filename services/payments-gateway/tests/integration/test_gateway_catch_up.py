@@ -1,0 +1,94 @@
+"""Instructions whose events never reached the gateway: what the updater's views say is owed is done all the same."""
+
+from collections.abc import AsyncIterator
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
+
+import pytest
+import sqlalchemy as sa
+
+from copeck.kernel.clock import SystemClock
+from copeck.kernel.ids import id_at, new_id
+from copeck.storage.engine import Database
+from payments_gateway.handlers import catch_up, janitor
+from payments_gateway.handlers.context import Context
+from payments_gateway.store import attempts as attempt_store
+
+from .conftest import PAYER, Emulator
+from .test_gateway_operations import World
+
+pytestmark = pytest.mark.integration
+
+_INVOICE = sa.text("""
+INSERT INTO state.invoices (id, version, status, kind, product, account, payer, beneficiary, amount_minor,
+    commission_minor, currency, description, late_policy, capture, expires_at, "references", payment_id, issued_at,
+    updated_at)
+VALUES (:id, 3, :status, 'subscription', 'cinema', :account, :account, 'revenue:cinema', 19900, 0, 'RUB', '', 'refund',
+    'automatic', now(), '{}', :payment, now(), now())
+""")
+_REFUND = sa.text("""
+INSERT INTO state.refunds (invoice_id, id, version, status, origin, source, amount_minor, commission_minor, currency,
+    provider, shop, transaction, refund_transaction, reason, failure_code, failure_reason, created_at, updated_at)
+VALUES (:invoice, :id, 1, 'requested', 'requested', 'revenue:cinema', 19900, 0, 'RUB', 'cloudpayments', 'main',
+    :transaction, '', '', '', '', now(), now())
+""")
+_STEP = sa.text("""
+INSERT INTO state.transitions (aggregate_id, version, aggregate, event, status, changes, cause_id, cause_type, actor,
+    shard, epoch, at)
+VALUES (:invoice, 3, 'invoice', :event, 'authorized', '{}', :cause, 'payment.report', '', 0, 1, :at)
+""")
+
+
+@pytest.fixture
+async def state(database_urls: dict[str, str]) -> AsyncIterator[Database]:
+    made = Database(database_urls["state_updater"], pool_size=1, application="updater-test")
+    yield made
+    await made.close()
+
+
+@pytest.fixture
+def world(gateway: Context, emulator: Emulator) -> World:
+    return World(gateway, emulator)
+
+
+async def _invoice(state: Database, invoice_id: UUID, status: str, payment: Any = None) -> None:
+    async with state.transaction() as tx:
+        await tx.execute(_INVOICE, {"id": invoice_id, "status": status, "account": PAYER, "payment": payment})
+
+
+async def test_a_refund_whose_event_never_came_is_made_once(world: World, state: Database) -> None:
+    invoice_id, transaction = await world.paid()
+    await _invoice(state, invoice_id, "paid")
+    asked_at = SystemClock().now() - timedelta(minutes=1)
+    async with state.transaction() as tx:
+        values = {"invoice": invoice_id, "id": id_at(asked_at), "transaction": transaction}
+        await tx.execute(_REFUND, values)
+    taken: list[UUID] = []
+    world.context.enqueue = taken.extend
+    await janitor.run(world.context)
+    (operation_id,) = taken
+    assert await catch_up.run(world.context, overlap=catch_up.SWEPT) == 0
+    assert await world.until(operation_id, "succeeded", "finished", "lease lost")
+    assert len(await world.emulator.log("payment.refunded")) == 1
+
+
+@pytest.mark.parametrize(("event", "end"), [("capture_requested", "succeeded"), ("void_requested", "canceled")])
+async def test_a_hold_whose_end_was_asked_for_in_vain_is_ended(
+    world: World, state: Database, event: str, end: str
+) -> None:
+    invoice_id, _ = await world.paid(hold=True)
+    payment_id = UUID((await world.reports("payment"))[0]["payment_id"])
+    async with world.context.database.reading() as tx:
+        attempt = await attempt_store.get(tx, payment_id)
+    assert attempt is not None
+    await _invoice(state, invoice_id, "authorized", payment_id)
+    assert await catch_up.hold(world.context, attempt) is None
+    asked_at = SystemClock().now() - timedelta(minutes=1)
+    async with state.transaction() as tx:
+        await tx.execute(_STEP, {"invoice": invoice_id, "event": event, "cause": new_id(), "at": asked_at})
+    operation_id = await catch_up.hold(world.context, attempt)
+    assert operation_id is not None
+    assert await catch_up.hold(world.context, attempt) is None
+    assert (await world.until(operation_id, "succeeded"))[-1] == "succeeded"
+    assert (await world.statuses("payment"))[-1] == end
