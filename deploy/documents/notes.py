@@ -85,13 +85,17 @@ UPDATER: dict[str, Path] = {
         f"{_UPDATER}.payouts:submit", f"state.payouts, transfers, accounts, {_DECIDED}", "as `payout.request`"
     ),
     "payout.approve": Path(
-        f"{_UPDATER}.payouts:approve", f"state.payouts, transfers, accounts, {_DECIDED}", "`payout.pending`"
+        f"{_UPDATER}.payouts:approve",
+        f"state.payouts, transfers, accounts, {_DECIDED}",
+        "`payout.pending` or, short of money, `payout.failed`",
     ),
     "payout.cancel": Path(
         f"{_UPDATER}.payouts:cancel", f"state.payouts, transfers, accounts, {_DECIDED}", "`payout.canceled`"
     ),
     "payout.retry": Path(
-        f"{_UPDATER}.payouts:retry", f"state.payouts, transfers, accounts, {_DECIDED}", "`payout.pending`"
+        f"{_UPDATER}.payouts:retry",
+        f"state.payouts, transfers, accounts, {_DECIDED}",
+        "`payout.pending` or, where it needs approval and has none, `payout.approval_requested`",
     ),
     "payout.report": Path(
         f"{_UPDATER}.payouts:report",

@@ -78,8 +78,8 @@ class Payouts(RuleBasedStateMachine):
         self.payout[key] = out
         terms = {"account": source, "commission_minor": commission, "draft": draft, "needs_approval": approval}
         self.send(payout(key, amount, **terms), expected=True)
-        if not draft and not approval:
-            self.model.debit(out)
+        if not draft:
+            self.model.go(out)
         return key
 
     @rule(key=payouts)
@@ -87,10 +87,8 @@ class Payouts(RuleBasedStateMachine):
         """Send a draft on its way."""
         out = self.payout[key]
         self.send(commands.PayoutSubmit(account=out.source, payout_id=key), out.state == "draft")
-        if out.state == "draft" and out.approval:
-            out.state = "awaiting_approval"
-        elif out.state == "draft":
-            self.model.debit(out)
+        if out.state == "draft":
+            self.model.go(out)
 
     @rule(key=payouts, actor=some.sampled_from(["user:boss", "user:boss", "user:anna"]))
     def approve(self, key: UUID, actor: str) -> None:
@@ -99,6 +97,7 @@ class Payouts(RuleBasedStateMachine):
         can = out.state == "awaiting_approval" and actor != "user:anna"
         self.send(commands.PayoutApprove(account=out.source, payout_id=key, actor=actor), can)
         if can:
+            out.approved = True
             self.model.debit(out)
 
     @rule(key=payouts)
@@ -113,12 +112,12 @@ class Payouts(RuleBasedStateMachine):
 
     @rule(key=payouts)
     def retry(self, key: UUID) -> None:
-        """Try a failed payout again."""
+        """Try a failed payout again, by the second person where nobody has approved it yet."""
         out = self.payout[key]
         can = out.state == "failed" and self.model.affords(out)
         self.send(commands.PayoutRetry(account=out.source, payout_id=key), can)
         if can:
-            self.model.debit(out)
+            self.model.go(out)
 
     @rule(
         key=payouts,

@@ -64,6 +64,7 @@ class Payout:
     approval: bool
     state: str
     attempt: int = 0
+    approved: bool = False
     unknown: bool = False
 
 
@@ -134,6 +135,13 @@ class Reference:
     def affords(self, out: Payout) -> bool:
         """Tell whether the source has a payout and its commission; the house always has."""
         return out.source == HOUSE or self.money[out.source] >= out.amount + out.commission
+
+    def go(self, out: Payout) -> None:
+        """Send a payout on its way, to the second person first where it needs one; short of money, it fails."""
+        if self.affords(out) and out.approval and not out.approved:
+            out.state = "awaiting_approval"
+        else:
+            self.debit(out)
 
     def debit(self, out: Payout) -> None:
         """Send a payout on its way, or fail it."""

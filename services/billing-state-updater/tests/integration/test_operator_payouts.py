@@ -39,12 +39,15 @@ async def payouts(environment: dict[str, str], broker: Any, database_urls: Any) 
     topup = issue(kind="topup", product="wallet", beneficiary=ACCOUNT, amount_minor=100_000, commission_minor=2_000)
     unpaid = issue(kind="topup", product="wallet", beneficiary=ACCOUNT, amount_minor=50_000, commission_minor=1_000)
     story: Iterable[Message] = [
+        # Nobody approved it before it failed, so that its retry waits for the second person.
+        request(waiting, 30_000, needs_approval=True),
         topup, unpaid, paid(topup.invoice_id, amount_minor=100_000),
         request(retried, 10_000), report(retried, "failed", failure_code="declined"),
         commands.PayoutRetry(account=ACCOUNT, payout_id=retried, actor="user:clerk"),
         report(retried, "processing", 2), report(retried, "completed", 2, transaction="m-1"),
         commands.PayoutCancel(account=ACCOUNT, payout_id=retried, actor="user:anna"),
-        request(moving, 20_000), request(short, 9_000_000), request(waiting, 30_000, needs_approval=True),
+        request(moving, 20_000), request(short, 9_000_000),
+        commands.PayoutRetry(account=ACCOUNT, payout_id=waiting, actor="user:clerk"),
     ]  # fmt: skip
     async with running(environment) as updater:
         # One at a time: an invoice's commands and a wallet's may lie in two shards, and each step here needs the last.
@@ -95,6 +98,9 @@ async def test_payout_show_tells_the_whole_story(copeck: Copeck, payouts: list[U
     assert story["unavailable"] == {}
     steps = [entry["what"] for entry in story["timeline"] if entry["kind"] == "transition"]
     assert steps == ["requested", "failed", "retried", "started", "completed"]
+    waiting = (await copeck("payout", "show", str(payouts[3]), "--json")).json["timeline"]
+    steps = [entry["what"] for entry in waiting if entry["kind"] == "transition"]
+    assert steps == ["approval_requested", "funds_lacking", "approval_requested"]
     debit = [("wallet:anna → payouts:in_transit", "100.00"), ("wallet:anna → fees:commission", "2.00")]
     credit = [("fees:commission → wallet:anna", "2.00"), ("payouts:in_transit → wallet:anna", "100.00")]
     transfers = [(e["what"], e["amount"]["value"]) for e in story["timeline"] if e["kind"] == "transfer"]
@@ -285,6 +291,7 @@ PAYOUT_CHAIN_DAMAGES: list[tuple[str, str]] = [
     ("UPDATE state.payouts SET approved_by = 'user:nobody'", "approved_by folds to"),
     ("DELETE FROM state.payouts WHERE status = 'completed'", "no payout is stored"),
     ("DELETE FROM state.transitions WHERE event = 'retried'", "the versions are"),
+    ("UPDATE state.payouts SET status = 'pending' WHERE needs_approval", "status folds to awaiting_approval"),
     ("UPDATE state.transitions SET event = 'canceled' WHERE event = 'completed'", "is not possible when"),
 ]
 
@@ -294,7 +301,7 @@ async def test_replay_finds_damage_of_payouts(
     copeck_inside: Callable[..., Answer], payouts: list[UUID], database_urls: Any
 ) -> None:
     right = copeck_inside("replay", "--check", "--json").json
-    assert (right["ok"], right["examined"]) == (True, {"invoices": 2, "payouts": 4, "links": 12})
+    assert (right["ok"], right["examined"]) == (True, {"invoices": 2, "payouts": 4, "links": 14})
     for statement, words in PAYOUT_CHAIN_DAMAGES:
         with damaged(database_urls["admin"], statement):
             verdict = copeck_inside("replay", "--check", "--json", status=4).json

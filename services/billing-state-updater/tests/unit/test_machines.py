@@ -78,16 +78,17 @@ succeeded    .    succ succ .    succ succ
 
 PAYOUT = """
                      -    drft appr pend proc comp fail canc
-# Made as a draft, or to be approved, or to go at once; a draft goes by the second person or directly.
+# Made as a draft, or to be approved, or to go at once; a draft goes by the second person or directly. What failed
+# before the second person was asked waits for them when it is tried again.
 drafted              drft .    .    .    .    .    .    .
-approval_requested   appr appr .    .    .    .    .    .
+approval_requested   appr appr .    .    .    .    appr .
 requested            pend .    .    .    .    .    .    .
 submitted            .    pend .    .    .    .    .    .
 approved             .    .    pend .    .    .    .    .
 # It is called off before it has started, and not after.
 canceled             .    canc canc canc .    .    .    .
-# A source that is short fails it when it would be debited: on its way in.
-funds_lacking        .    .    .    fail .    .    .    .
+# A source that is short fails it when it would be debited, and before anybody is asked to approve it.
+funds_lacking        .    .    fail fail .    .    .    .
 # The provider's word. An unknown outcome keeps it under way: it may have been made.
 started              .    .    .    proc .    .    .    .
 outcome_unknown      .    .    .    proc proc .    .    .

@@ -18,6 +18,7 @@ CREDIT: list[Line] = [
     (FEES, WALLET, 100, "commission_reversal"),
     (TRANSIT, WALLET, 5_000, "payout_reversal"),
 ]
+LACKING = ["approval_requested", "funds_lacking"]
 PAID: list[Line] = [(TRANSIT, SHOP, 5_000, "payout_settlement")]
 
 
@@ -68,6 +69,16 @@ def payout_in(state: State, status: str) -> UUID:
         ({}, ["requested"], DEBIT, "payout.pending"),
         ({"commission_minor": 0}, ["requested"], DEBIT[:1], "payout.pending"),
         ({"needs_approval": True}, ["approval_requested"], [], "payout.approval_requested"),
+        ({"needs_approval": True, "amount_minor": 19_900}, ["approval_requested"], [], "payout.approval_requested"),
+        ({"needs_approval": True, "amount_minor": 19_901}, LACKING, [], "payout.failed"),
+        ({"needs_approval": True, "currency": "USD"}, LACKING, [], "payout.failed"),
+        ({"needs_approval": True, "account": "merchant:m1"}, LACKING, [], "payout.failed"),
+        (
+            {"needs_approval": True, "account": "house:payouts", "amount_minor": 10**6},
+            ["approval_requested"],
+            [],
+            "payout.approval_requested",
+        ),
         ({"draft": True}, ["drafted"], [], "payout.drafted"),
         ({"amount_minor": 19_900}, ["requested"], [(WALLET, TRANSIT, 19_900, "payout"), DEBIT[1]], "payout.pending"),
         ({"amount_minor": 19_901}, ["requested", "funds_lacking"], [], "payout.failed"),
@@ -175,6 +186,48 @@ def test_the_source_may_be_short_by_then(state: State, make: Any) -> None:
     assert told(state.send(make(key)))[0][-1] == "funds_lacking"
     assert state.payout(key).status == "failed"
     assert said(state.send(retry(key))) == "illegal insufficient_funds"
+    state.check()
+
+
+def test_a_draft_that_is_short_asks_nobody(state: State) -> None:
+    """It fails as it is submitted, and is announced as the failure only."""
+    key = new_id()
+    state.send(payout(key, 19_901, draft=True, needs_approval=True))
+    seen = len(state.events())
+    assert told(state.send(submit(key))) == (LACKING, [])
+    assert state.events()[seen:] == ["payout.failed"]
+    assert said(state.send(approve(key))) == "illegal not_awaiting_approval"
+    state.check()
+
+
+def test_a_retry_does_not_skip_the_second_person(state: State) -> None:
+    """What failed before anybody approved it waits for approval, and is debited by that alone."""
+    key, other = new_id(), new_id()
+    state.send(payout(other, 19_000))
+    state.send(payout(key, needs_approval=True))
+    assert said(state.send(retry(key))) == "illegal insufficient_funds"
+    state.send(cancel(other))
+    assert told(state.send(retry(key))) == (["approval_requested"], [])
+    assert state.events()[-1] == "payout.approval_requested"
+    found = state.payout(key)
+    assert (found.status, found.attempt, found.last_error, found.approved_by) == ("awaiting_approval", 0, "", "")
+    assert said(state.send(approve(key, "user:anna"))) == "illegal own_payout"
+    assert told(state.send(approve(key))) == (["approved"], DEBIT)
+    assert (state.payout(key).status, state.payout(key).attempt) == ("pending", 1)
+    state.check()
+
+
+@pytest.mark.parametrize("short", [False, True])
+def test_what_was_approved_is_retried_without_asking_again(state: State, short: bool) -> None:
+    """The second person agreed to the payout, not to one try of it, and also where it was short by then."""
+    key, other = payout_in(state, "awaiting_approval"), new_id()
+    if short:
+        state.send(payout(other, 19_000))
+    state.send(approve(key))
+    state.send(cancel(other) if short else payout_report(key, "failed"))
+    assert state.payout(key).status == "failed"
+    assert told(state.send(retry(key))) == (["retried"], DEBIT)
+    assert state.payout(key).attempt == (1 if short else 2)
     state.check()
 
 

@@ -126,6 +126,7 @@ PAYOUT: Final[Table] = {
     ("draft", "canceled"): "canceled",
     ("awaiting_approval", "canceled"): "canceled",
     ("pending", "canceled"): "canceled",
+    ("awaiting_approval", "funds_lacking"): "failed",
     ("pending", "funds_lacking"): "failed",
     ("pending", "started"): "processing",
     ("pending", "completed"): "completed",
@@ -135,6 +136,7 @@ PAYOUT: Final[Table] = {
     ("processing", "failed"): "failed",
     ("processing", "outcome_unknown"): "processing",
     ("failed", "retried"): "pending",
+    ("failed", "approval_requested"): "awaiting_approval",
     # Money that left after all is booked, whatever was said before.
     ("failed", "completed"): "completed",
     ("canceled", "completed"): "completed",

@@ -34,7 +34,7 @@ def request(payout: Payout, command: commands.PayoutRequest, balance: books.Bala
     if command.draft:
         return Applied((Step("drafted", terms, events.PayoutDrafted),))
     if command.needs_approval:
-        return Applied((Step("approval_requested", terms, events.PayoutApprovalRequested),))
+        return _wait(_with(payout, terms), terms, balance)
     return _go(_with(payout, terms), Step("requested", terms | {"attempt": 1}, events.PayoutPending), balance)
 
 
@@ -62,14 +62,19 @@ def _credit(payout: Payout) -> tuple[Transfer, ...]:
 
 def _go(payout: Payout, step: Step, balance: books.Balance) -> Outcome:
     """Debit the source and send the payout on its way; where the source is short, it fails with nothing debited."""
-    transfers = _debit(payout)
-    if _short(payout, balance):
-        # The step is announced only as the failure that follows: nobody may begin to execute it.
-        failed = Step(
-            "funds_lacking", {"last_error": "insufficient_funds", "attempt": payout.attempt}, events.PayoutFailed
-        )
-        return Applied((Step(step.event, step.changes), failed))
-    return Applied((step,), transfers)
+    return _lacking(payout, step) if _short(payout, balance) else Applied((step,), _debit(payout))
+
+
+def _wait(payout: Payout, changes: Changes, balance: books.Balance) -> Outcome:
+    """Let the payout wait for a second person; where the source is short already, nobody is asked and it fails."""
+    step = Step("approval_requested", changes, events.PayoutApprovalRequested)
+    return _lacking(payout, step) if _short(payout, balance) else Applied((step,))
+
+
+def _lacking(payout: Payout, step: Step) -> Outcome:
+    """Take a step and fail; it is announced only as the failure: nobody may begin to execute or approve it."""
+    changes: Changes = {"last_error": "insufficient_funds", "attempt": payout.attempt}
+    return Applied((Step(step.event, step.changes), Step("funds_lacking", changes, events.PayoutFailed)))
 
 
 def _short(payout: Payout, balance: books.Balance) -> bool:
@@ -83,7 +88,7 @@ def submit(payout: Payout, balance: books.Balance) -> Outcome:
     if payout.status != "draft":
         return Illegal("not_a_draft", f"a payout that is {payout.status} cannot be submitted")
     if payout.needs_approval:
-        return Applied((Step("approval_requested", {}, events.PayoutApprovalRequested),))
+        return _wait(payout, {}, balance)
     return _go(payout, Step("submitted", {"attempt": payout.attempt + 1}, events.PayoutPending), balance)
 
 
@@ -108,15 +113,20 @@ def cancel(payout: Payout, command: commands.PayoutCancel) -> Outcome:
 
 
 def retry(payout: Payout, balance: books.Balance) -> Outcome:
-    """Try a failed payout again; refused while the source is short or the outcome is not known."""
+    """Try a failed payout again; refused while the source is short or the outcome is not known.
+
+    One that needs a second person and failed before anybody approved it waits for that person now.
+    """
     if payout.outcome_unknown:
         return Illegal("outcome_unknown", "the provider has not said yet what became of the last try")
     if payout.status != "failed":
         return Illegal("not_failed", f"a payout that is {payout.status} cannot be retried")
     if _short(payout, balance):
         return Illegal("insufficient_funds", f"{payout.account} has less than the payout and its commission")
-    changes: Changes = {"attempt": payout.attempt + 1, "last_error": "", "transaction": ""}
-    return Applied((Step("retried", changes, events.PayoutPending),), _debit(payout))
+    changes: Changes = {"last_error": "", "transaction": ""}
+    if payout.needs_approval and not payout.approved_by:
+        return _wait(payout, changes, balance)
+    return Applied((Step("retried", {"attempt": payout.attempt + 1} | changes, events.PayoutPending),), _debit(payout))
 
 
 def report(payout: Payout, command: commands.PayoutReport, balance: books.Balance) -> Outcome:
