@@ -4,16 +4,21 @@ import csv
 import io
 from collections.abc import Awaitable, Callable, Iterator
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 from uuid import UUID, uuid4
 
 import psycopg
 import pytest
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from copeck.kernel.ids import new_id
 from payments_gateway.handlers import wallets as handlers
 from payments_gateway.store import audit
+from payments_gateway.store import wallets as store
 from payments_gateway.store.wallet_cache import WalletCache
+from payments_gateway.store.wallets import Filter
 from tests.support.wallet_site import CARD, PREFIX, Caller, WalletSite, rub
 
 pytestmark = pytest.mark.integration
@@ -221,6 +226,73 @@ async def test_a_file_is_bounded(site: WalletSite, books: Books, monkeypatch: py
     monkeypatch.setattr(handlers, "EXPORT_ROWS_MAX", 4)
     answer = await anna.get("/wallets/RUB/transactions.csv")
     assert (answer.status_code, answer.json()["type"]) == (422, "urn:copeck:problem:export-too-large")
+
+
+# 6,000 transfers of one wallet in commits of ten, every third of them out of it, and as many among others.
+BUSY = """
+INSERT INTO state.transfers (aggregate_id, cause_id, n, debit_account, credit_account, amount_minor, currency, kind,
+                             debit_balance_minor, credit_balance_minor, at)
+SELECT state.uuid7_bound(at), md5('cause' || i)::uuid, i %% 3,
+       CASE WHEN i %% 3 = 0 THEN name ELSE 'provider:mock:x' END,
+       CASE WHEN i %% 3 = 0 THEN 'revenue:x' ELSE name END, i, 'RUB',
+       CASE WHEN i %% 2 = 0 THEN 'payment' ELSE 'correction' END,
+       CASE WHEN i %% 3 = 0 THEN i END, CASE WHEN i %% 3 <> 0 THEN i END, at
+FROM (
+    SELECT i, CASE WHEN i <= 6000 THEN %(wallet)s ELSE 'wallet:w' || i %% 100 END AS name,
+           %(now)s - (i %% 6000 / 10) * interval '30 seconds' AS at
+    FROM generate_series(1, 12000) AS i
+) AS made
+"""
+
+
+async def rows_read(tx: AsyncConnection, reading: Callable[[], Awaitable[Any]]) -> float:
+    """Return how many rows of transfers a query of the store reads: it is run again, and explained."""
+    said: list[tuple[str, Any]] = []
+    sync = tx.sync_connection
+    assert sync is not None
+
+    def note(_c: Any, _cursor: Any, statement: str, parameters: Any, *_: Any) -> None:
+        said.append((statement, parameters))
+
+    sa.event.listen(sync, "before_cursor_execute", note)
+    try:
+        await reading()
+    finally:
+        sa.event.remove(sync, "before_cursor_execute", note)
+    ((statement, parameters),) = said
+    plan = (await tx.exec_driver_sql(f"EXPLAIN (ANALYZE, FORMAT JSON) {statement}", parameters)).scalar_one()
+
+    def read(node: dict[str, Any]) -> float:
+        own = node.get("Relation Name", "").startswith("transfers") and "Actual Rows" in node
+        left = node["Actual Rows"] + node.get("Rows Removed by Filter", 0) if own else 0
+        return float(left * node["Actual Loops"]) + sum(read(child) for child in node.get("Plans", ()))
+
+    return read(plan[0]["Plan"])
+
+
+@pytest.mark.parametrize("oldest_first", [False, True])
+@pytest.mark.parametrize("kinds", [(), ("payment",)])
+async def test_a_page_of_a_busy_wallet_reads_no_more_than_itself(
+    site: WalletSite, books: Books, oldest_first: bool, kinds: tuple[str, ...]
+) -> None:
+    """Of 6,000 transfers a page of 20 reads what it shows of each half, wherever it begins; so does a bounded count."""
+    wallet, now = f"wallet:{uuid4()}", datetime.now(UTC).replace(microsecond=0)
+    books.connection.execute(BUSY, {"wallet": wallet, "now": now})
+    books.connection.execute("ANALYZE state.transfers")
+    wanted = Filter(wallet, "RUB", kinds=kinds, oldest_first=oldest_first)
+    middle = (now - timedelta(minutes=150), UUID(int=2**127), UUID(int=2**127), 1)
+    async with site.context.database.reading() as tx:
+        for after in (None, middle):
+            page = await store.history(tx, wanted, after, limit=20)
+            whole = await store.history(tx, wanted, after, limit=6_000)
+            assert page == whole[:20]
+            assert len(whole) > 1_000
+            assert [one.order for one in whole] == sorted((one.order for one in whole), reverse=not oldest_first)
+            # Transfers of one moment are sorted as they are read; of those with a kind every second is passed over.
+            assert await rows_read(tx, partial(store.history, tx, wanted, after, limit=20)) < 200
+        assert await store.count(tx, wanted, 50) == 50
+        assert await store.count(tx, wanted, 10_000) == (3_000 if kinds else 6_000)
+        assert await rows_read(tx, partial(store.count, tx, wanted, 50)) < 300
 
 
 async def test_a_commission_is_set_by_managers_and_every_version_is_kept(site: WalletSite) -> None:

@@ -84,22 +84,36 @@ class Filter:
     oldest_first: bool = False
 
 
-_HISTORY = """
+# Each half is paged by its own index before they are put together: of both at once Postgres would read and sort all
+# that the wallet ever had. What a transfer belongs to is looked up for the page alone, unless it is searched by.
+_ROWS = """
 SELECT moved.at, moved.aggregate_id, moved.cause_id, moved.n, moved.direction, moved.counter_account,
        moved.amount_minor, moved.balance_after_minor, moved.currency, moved.kind,
        coalesce(invoice.description, payout.description, '') AS description,
        coalesce(asked.payment_id, paid.payment_id) AS payment_id, invoice.id AS invoice_id, payout.id AS payout_id
-FROM state_api.wallet_transfers_v1 AS moved
+FROM (({debits}) UNION ALL ({credits}) {page}) AS moved
 LEFT JOIN state_api.invoices_v1 AS invoice ON invoice.id = moved.aggregate_id
 LEFT JOIN state_api.payouts_v1 AS payout ON payout.id = moved.aggregate_id
 LEFT JOIN gateway.wallet_payments AS asked ON asked.payment_id = moved.aggregate_id
 LEFT JOIN gateway.wallet_payments AS paid ON paid.payment_id = moved.cause_id
-WHERE moved.account = :account AND moved.currency = :currency
+ORDER BY {order}
+"""
+_COUNT = "SELECT count(*) FROM (({debits}) UNION ALL ({credits}) {page}) AS moved"
+_HALF = """
+SELECT moved.at, moved.aggregate_id, moved.cause_id, moved.n, moved.direction, moved.counter_account,
+       moved.amount_minor, moved.balance_after_minor, moved.currency, moved.kind
+FROM state_api.{view} AS moved {joined}
+WHERE moved.account = :account AND moved.currency = :currency {conditions} {page}
+"""
+_DESCRIBED = """
+LEFT JOIN state_api.invoices_v1 AS invoice ON invoice.id = moved.aggregate_id
+LEFT JOIN state_api.payouts_v1 AS payout ON payout.id = moved.aggregate_id
 """
 _SEARCH = """
-  AND (coalesce(invoice.description, payout.description, '') ILIKE :pattern OR moved.kind = ANY(:searched_kinds)
-       OR moved.aggregate_id::text LIKE :beginning OR moved.cause_id::text LIKE :beginning)
+AND (coalesce(invoice.description, payout.description, '') ILIKE :pattern OR moved.kind = ANY(:searched_kinds)
+     OR moved.aggregate_id::text LIKE :beginning OR moved.cause_id::text LIKE :beginning)
 """
+_KEY = ("at", "aggregate_id", "cause_id", "n")
 _COLUMNS: dict[str, Any] = {
     "kinds": ARRAY(sa.Text),
     "searched_kinds": ARRAY(sa.Text),
@@ -111,18 +125,18 @@ _COLUMNS: dict[str, Any] = {
 }
 
 
-def _statement(wanted: Filter, after: Sequence[Any] | None, ending: str) -> tuple[sa.TextClause, dict[str, Any]]:
-    """Write the query with just the conditions that are asked for, so that its plan can use the indexes."""
-    text = _HISTORY
+def _conditions(wanted: Filter, after: Sequence[Any] | None) -> tuple[str, dict[str, Any]]:
+    """Write just the conditions that are asked for, so that the plan can use the indexes."""
+    text = ""
     values: dict[str, Any] = {"account": wanted.account, "currency": wanted.currency}
     if wanted.kinds:
-        text += "  AND moved.kind = ANY(:kinds)\n"
+        text += " AND moved.kind = ANY(:kinds)"
         values["kinds"] = list(wanted.kinds)
     if wanted.since is not None:
-        text += "  AND moved.at >= :since\n"
+        text += " AND moved.at >= :since"
         values["since"] = wanted.since
     if wanted.until is not None:
-        text += "  AND moved.at < :until\n"
+        text += " AND moved.at < :until"
         values["until"] = wanted.until
     if wanted.search:
         text += _SEARCH
@@ -135,26 +149,40 @@ def _statement(wanted: Filter, after: Sequence[Any] | None, ending: str) -> tupl
     if after is not None:
         sign = ">" if wanted.oldest_first else "<"
         # The first condition repeats the second for the index, which has no more than the moment.
-        text += f"""  AND moved.at {sign}= :after_at
-  AND (moved.at, moved.aggregate_id, moved.cause_id, moved.n)
-      {sign} (:after_at, :after_aggregate, :after_cause, :after_n)
+        text += f"""
+AND moved.at {sign}= :after_at AND (moved.at, moved.aggregate_id, moved.cause_id, moved.n)
+    {sign} (:after_at, :after_aggregate, :after_cause, :after_n)
 """
         values |= dict(zip(("after_at", "after_aggregate", "after_cause", "after_n"), after, strict=True))
+    return text, values
+
+
+def _statement(
+    wanted: Filter, after: Sequence[Any] | None, limit: int, whole: str, *, ordered: bool
+) -> tuple[sa.TextClause, dict[str, Any]]:
+    """Write a query of at most `limit` transfers, in the order asked for or in none."""
+    conditions, values = _conditions(wanted, after)
     way = "" if wanted.oldest_first else " DESC"
-    order = ", ".join(f"moved.{name}{way}" for name in ("at", "aggregate_id", "cause_id", "n"))
+    order = ", ".join(f"{name}{way}" for name in _KEY)
+    page = f"ORDER BY {order} LIMIT :limit" if ordered else "LIMIT :limit"
+    half = {"joined": _DESCRIBED if wanted.search else "", "conditions": conditions, "page": page}
+    text = whole.format(
+        debits=_HALF.format(view="wallet_debits_v1", **half),
+        credits=_HALF.format(view="wallet_credits_v1", **half),
+        page=page,
+        order=", ".join(f"moved.{name}{way}" for name in _KEY),
+    )
     typed = (sa.bindparam(name, type_=kind) for name, kind in _COLUMNS.items() if name in values)
-    return sa.text(ending.format(history=text, order=order)).bindparams(*typed), values
+    return sa.text(text).bindparams(*typed), values | {"limit": limit}
 
 
 async def history(
     tx: AsyncConnection, wanted: Filter, after: Sequence[Any] | None = None, *, limit: int
 ) -> list[Movement]:
     """Return transfers of a wallet in the order asked for, those that come after a key."""
-    statement, values = _statement(wanted, after, "{history} ORDER BY {order} LIMIT :limit")
-    return [Movement(*row) for row in await tx.execute(statement, values | {"limit": limit})]
+    return [Movement(*row) for row in await tx.execute(*_statement(wanted, after, limit, _ROWS, ordered=True))]
 
 
 async def count(tx: AsyncConnection, wanted: Filter, at_most: int) -> int:
     """Return how many transfers there are, counting no further than asked."""
-    statement, values = _statement(wanted, None, "SELECT count(*) FROM ({history} LIMIT :at_most) AS found")
-    return int(await tx.scalar(statement, values | {"at_most": at_most}) or 0)
+    return int(await tx.scalar(*_statement(wanted, None, at_most, _COUNT, ordered=False)) or 0)
