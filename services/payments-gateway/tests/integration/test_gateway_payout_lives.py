@@ -20,24 +20,39 @@ from payments_gateway.handlers.events import Events
 from payments_gateway.settings import GatewaySettings
 from tests.support.updater import rows, send
 
-from .payout_house import SHOPS, House, decided, house_of
+from .payout_house import House, decided, house_of
+from .payout_world import MOCK_SECRET, MockGateway, mock_process
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(120)]
 
 ABOVE = "150000.00"
 
 
+@pytest.fixture(scope="module")
+async def mock_running(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[MockGateway]:
+    async with mock_process(tmp_path_factory.mktemp("mock")) as running:
+        yield running
+
+
+@pytest.fixture
+async def provider(mock_running: MockGateway) -> MockGateway:
+    await mock_running.client.post("/sandbox/reset")
+    return mock_running
+
+
 @pytest.fixture
 async def house(
+    provider: MockGateway,
     database_urls: dict[str, str],
     broker: Broker,
     jwks_url: str,
     token_mint: TokenMint,
     service_environment: Callable[..., dict[str, str]],
 ) -> AsyncIterator[House]:
+    shop = {"provider": "mock", "shop": "main", "public_id": "mock_test", "api_secret": MOCK_SECRET}
     settings = GatewaySettings.model_validate(
-        {"database_url": database_urls["gateway"], "shops": SHOPS, "jwks_url": jwks_url,
-         "mock_gateway_url": "http://127.0.0.1:1"}
+        {"database_url": database_urls["gateway"], "shops": [shop], "jwks_url": jwks_url,
+         "mock_gateway_url": provider.url}
     )  # fmt: skip
     context = make_context(settings, pool_size=8)
     async with house_of(settings, context, token_mint) as made:
@@ -107,19 +122,35 @@ async def test_a_short_source_ends_as_failed_with_nothing_debited(house: House) 
     assert "insufficient_funds" in refused.json()["detail"]
 
 
+async def test_a_retry_waits_for_the_second_manager_who_was_never_asked(house: House) -> None:
+    """Above the limit a short source fails at once, and nobody skips the approval by trying it again."""
+    merchant = house.someone("merchant")
+    source = f"merchant:{merchant.user_id}"
+    answer = (await house.ask(merchant, source=source, value=ABOVE)).json()
+    assert (answer["status"], answer["last_error"]) == ("failed", "insufficient_funds")
+    assert await transfers(house, answer["id"]) == []
+    path = f"/payouts/{answer['id']}"
+    assert (await house.manager.call("POST", f"{path}/approve")).status_code == 409
+    made = await correction(house, credit=source, amount={"value": "200000.00", "currency": "RUB"})
+    await house.other_manager.call("POST", f"/corrections/{made['id']}/approve", wait=True)
+    again = await merchant.call("POST", f"{path}/retry", wait=True)
+    assert (again.status_code, again.json()["status"]) == (200, "awaiting_approval")
+    assert (again.json()["last_error"], await transfers(house, answer["id"])) == (None, [])
+    assert (await house.seen(answer["id"]))["attempts"] == 0
+    done = await house.manager.call("POST", f"{path}/approve", wait=True)
+    assert (done.status_code, done.json()["status"]) == (200, "pending")
+    assert [row[3] for row in await transfers(house, answer["id"])] == ["payout"]
+    await house.report(answer["id"], "failed", failure_code="rejected")
+    await house.becomes(answer["id"], "failed")
+    # It has been agreed to, and is tried again without asking anew.
+    last = await merchant.call("POST", f"{path}/retry", wait=True)
+    assert (last.status_code, last.json()["status"]) == (200, "pending")
+
+
 async def test_above_the_limit_another_manager_approves_if_the_provider_has_the_money(
-    house: House, monkeypatch: pytest.MonkeyPatch
+    house: House, provider: MockGateway
 ) -> None:
-    from copeck.kernel.money import Money
-    from payments_gateway.handlers import payout_commands
-
-    has = 14_999_999
-
-    async def balance(*_: Any) -> Money:
-        # The provider's own answer is tested with its emulator; here it is what a rule looks at.
-        return Money(has, "RUB")
-
-    monkeypatch.setattr(payout_commands, "provider_balance", balance)
+    await provider.balance("149999.99")
     payout_id = await house.payout(value=ABOVE)
     assert (await house.becomes(payout_id, "awaiting_approval"))["needs_approval"] is True
     path = f"/payouts/{payout_id}/approve"
@@ -129,7 +160,8 @@ async def test_above_the_limit_another_manager_approves_if_the_provider_has_the_
     assert (short.status_code, short.json()["type"]) == (409, "urn:copeck:problem:provider-balance-short")
     assert "149999.99 RUB" in short.json()["detail"]
     assert await transfers(house, payout_id) == []
-    has = 15_000_000
+    assert (await house.seen(payout_id))["status"] == "awaiting_approval"
+    await provider.balance(ABOVE)
     done = await house.other_manager.call("POST", path, wait=True)
     assert (done.status_code, done.json()["status"]) == (200, "pending")
     shown = await house.seen(payout_id)
