@@ -252,7 +252,10 @@ class PayoutCancel(PayoutCommand):
 
 
 class PayoutRetry(PayoutCommand):
-    """Try a failed payout again: the source is debited again, and it is refused when the source is short."""
+    """Try a failed payout again: the source is debited again, and it is refused when the source is short.
+
+    One that needs approval and failed before anybody gave it waits for the second person instead.
+    """
 
     TYPE: ClassVar[str] = "payout.retry"
 

@@ -108,8 +108,9 @@ async def request_payout(
 ) -> Response:
     """Ask for a payout; managers from every source, merchants from their own balance.
 
-    Above a limit a second manager approves it. Where the source is short, it is accepted and ends as failed with
-    `insufficient_funds`, and nothing is debited. `Prefer: wait=5` waits until the updater has taken it in.
+    Above a limit a second manager approves it. Where the source is short, also above the limit, it is accepted and
+    ends as failed with `insufficient_funds`, and nothing is debited. `Prefer: wait=5` waits until the updater has taken
+    it in.
     """
     recipient = recipient_of(body.recipient.model_dump(mode="json", exclude_none=True))
     wanted = Wanted(
@@ -322,7 +323,10 @@ async def retry_payout(
     digest: RequestHash,
     wait_s: PreferWait,
 ) -> Response:
-    """Debit the source again and send it anew; refused while nobody knows whether the last try was paid."""
+    """Debit the source again and send it anew; refused while nobody knows whether the last try was paid.
+
+    One that needs approval and failed before anybody gave it becomes `awaiting_approval`, and nothing is debited yet.
+    """
     return await _command(context, caller, payout_commands.retry(context, caller, payout_id, key, digest), wait_s)
 
 

@@ -213,7 +213,10 @@ async def delete_payout(payout_id: PayoutId, caller: Manager, context: ContextDe
 async def retry_payout(
     payout_id: PayoutId, caller: Manager, context: ContextDep, key: OptionalKey, digest: RequestHash
 ) -> PayoutModel:
-    """Try a failed payout again, and answer once that has been taken in."""
+    """Try a failed payout again, and answer once that has been taken in.
+
+    One that nobody has approved yet, and that needs it, is `awaiting_approval` then.
+    """
     return _model(await handlers.retry(context, caller, payout_id, key, digest))
 
 
