@@ -8,6 +8,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Generic, TypeVar
 
+from copeck.kernel.errors import DomainError
 from copeck.observability.logs import get_logger
 from copeck.observability.trace import trace_scope
 from copeck.storage.errors import is_transient
@@ -23,8 +24,13 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 
-class TooManyWaitingError(Exception):
+class TooManyWaitingError(DomainError):
     """More waits than can be stored in time; whoever sent it sends it again."""
+
+    type = "too-many-waiting"
+    title = "Too much is asked for at this moment"
+    status = 503
+    retry_after_s = 1
 
 
 class GroupCommit(Generic[T, R]):
