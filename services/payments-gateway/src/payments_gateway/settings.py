@@ -1,8 +1,8 @@
 """What the gateway is told: its shops, and the limits of what it does."""
 
-from typing import ClassVar
+from typing import ClassVar, Self
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
 
 from copeck.kernel.settings import Settings
 from payments_gateway.domain.provider import Shop
@@ -54,6 +54,13 @@ class GatewaySettings(Settings):
     deposit_expires_s: int = Field(default=3600, ge=60, le=30 * 86_400)
     payout_approval_above: dict[str, int] = Field(default={"RUB": 10_000_000})
     compatibility_wait_s: float = Field(default=10.0, ge=0, le=30)
+
+    @model_validator(mode="after")
+    def _no_sandbox_shops(self) -> Self:
+        """Refuse to start in production with a shop that moves no real money: wallets would be credited for nothing."""
+        if self.environment == "production" and any(item.provider == "mock" for item in self.shops):
+            raise ValueError("a shop of the mock gateway is for the sandbox only: take it out of COPECK_SHOPS")
+        return self
 
     def shop_list(self) -> list[tuple[Shop, tuple[str, ...]]]:
         """Return the shops with the addresses of their provider filled in, and the products that each may sell."""
