@@ -48,7 +48,7 @@ async def test_a_wallet_lives(live: WalletSite, broker: Any) -> None:
     assert (opened.status_code, opened.json()["open"]) == (200, True)
 
     deposit = await anna.post("/payments/deposit", {"amount": rub("300.00")}, headers=WAIT)
-    assert (deposit.status_code, deposit.json()["status"]) == (201, "pending")
+    assert (deposit.status_code, deposit.json()["status"]) == (202, "pending")
     deposit_id = deposit.json()["id"]
     (wallet,) = (await anna.get("/wallets")).json()["items"]
     assert (wallet["available"], wallet["pending"]) == (rub("0.00"), rub("294.00"))
@@ -68,7 +68,7 @@ async def test_a_wallet_lives(live: WalletSite, broker: Any) -> None:
     too_much = {"amount": rub("294.00"), "recipient": CARD}
     short = await anna.post("/payments/withdraw", too_much, headers=WAIT)
     assert (short.status_code, short.json()["status"], short.json()["last_error"]) == (
-        201,
+        202,
         "failed",
         "insufficient_funds",
     )
@@ -82,9 +82,9 @@ async def test_a_wallet_lives(live: WalletSite, broker: Any) -> None:
 
     await eventually(known, timeout_s=20)
     answer = await anna.post("/payments/pay", {"invoice_id": str(bill)}, headers=WAIT)
-    assert (answer.status_code, answer.json()["status"]) == (201, "completed")
+    assert (answer.status_code, answer.json()["status"]) == (202, "completed")
     again = await anna.post("/payments/pay", {"invoice_id": str(bill)}, headers=WAIT)
-    assert again.status_code in (201, 409)
+    assert again.status_code in (202, 409)
     assert again.status_code == 409 or again.json()["last_error"] == "not_payable"
 
     dear = new_id()
@@ -93,7 +93,7 @@ async def test_a_wallet_lives(live: WalletSite, broker: Any) -> None:
     assert (failed["status"], failed["last_error"]) == ("failed", "insufficient_funds")
 
     out = await anna.post("/payments/withdraw", {"amount": rub("90.00"), "recipient": CARD}, headers=WAIT)
-    assert (out.status_code, out.json()["status"]) == (201, "pending")
+    assert (out.status_code, out.json()["status"]) == (202, "pending")
     await _check_books(live, anna, [deposit_id, deposit_id, answer.json()["id"], *[out.json()["id"]] * 2])
 
 

@@ -5,6 +5,7 @@ import asyncio
 import psycopg
 import pytest
 
+from copeck.kernel.errors import DomainError
 from payments_gateway.handlers import group
 from payments_gateway.handlers.group import GroupCommit, TooManyWaitingError
 
@@ -94,7 +95,10 @@ async def test_the_queue_has_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
     await asyncio.sleep(0)
     second = asyncio.create_task(together.submit(2))
     await asyncio.sleep(0)
-    with pytest.raises(TooManyWaitingError):
+    with pytest.raises(TooManyWaitingError) as refused:
         await together.submit(3)
+    # Every route answers it alike, those of old callers too.
+    assert isinstance(refused.value, DomainError)
+    assert (refused.value.status, refused.value.retry_after_s) == (503, 1)
     gate.set()
     assert await asyncio.gather(first, second) == [1, 2]

@@ -13,7 +13,7 @@ from copeck.web.idempotency import IdempotencyKey, RequestHash
 from copeck.web.limits import rate_limit
 from copeck.web.money import MoneyModel
 from copeck.web.pagination import Cursor, Page
-from copeck.web.problems import problem_responses, unavailable
+from copeck.web.problems import problem_responses
 from copeck.web.wait import PreferWait, wait_until
 from payments_gateway.api.callers import after_id
 from payments_gateway.api.pay import ContextDep, LanguageQuery
@@ -34,7 +34,6 @@ from payments_gateway.domain.commissions import CommissionKind, commission_minor
 from payments_gateway.domain.recipients import RecipientError, holds_card_number, parse
 from payments_gateway.domain.wallets import ENDED, PaymentKind, Status, WalletPayment
 from payments_gateway.handlers.context import Context
-from payments_gateway.handlers.group import TooManyWaitingError
 from payments_gateway.handlers.payouts import shop_for
 from payments_gateway.handlers.wallet_judging import Asked
 from payments_gateway.handlers.wallet_requests import WalletRequests, deposit_shop, scope_of
@@ -43,8 +42,10 @@ from payments_gateway.store import commissions, wallet_payments
 router = APIRouter(tags=["payments"])
 
 _ASKED: dict[int | str, dict[str, Any]] = {
-    201: {"model": AcceptedPayment, "description": "Decided while we waited; `status` tells how."},
-    202: {"model": AcceptedPayment, "description": "Kept. `Location` tells where to see what becomes of it."},
+    202: {
+        "model": AcceptedPayment,
+        "description": "Kept; `status` tells how it stands. `Location` tells where to see what becomes of it.",
+    },
     **problem_responses(409, 503),
 }
 
@@ -147,18 +148,14 @@ async def pay(
 async def _answer(request: Request, context: Context, asked: Asked, wait_s: float) -> Response:
     """Have a request kept; answer with its id, and with what became of it if the caller waits."""
     handler: WalletRequests = request.app.state.wallet_requests
-    try:
-        answer = await handler.ask(asked)
-    except TooManyWaitingError as error:
-        raise unavailable("too much is asked for at this moment") from error
-    status, document = answer.status, answer.body
+    answer = await handler.ask(asked)
+    document = answer.body
     if wait_s:
         payment_id = UUID(document["id"])
         decided = await wait_until(lambda: _decided(context, payment_id, to_the_end=asked.charged), wait_s)
         if decided is not None:
-            status = 201
             document = document | {"status": decided.status.value, "last_error": decided.last_error or None}
-    return JSONResponse(document, status, headers={"Location": document["url"]})
+    return JSONResponse(document, answer.status, headers={"Location": document["url"]})
 
 
 async def _decided(context: Context, payment_id: UUID, *, to_the_end: bool) -> WalletPayment | None:

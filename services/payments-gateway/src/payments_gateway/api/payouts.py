@@ -15,7 +15,7 @@ from copeck.web.etag import IfMatch, etag_for
 from copeck.web.idempotency import IdempotencyKey, RequestHash
 from copeck.web.limits import rate_limit
 from copeck.web.pagination import Cursor, Page
-from copeck.web.problems import problem_responses, unavailable
+from copeck.web.problems import problem_responses
 from copeck.web.wait import PreferWait, wait_until
 from payments_gateway.api.callers import Anybody, Payer, Reader, after_key
 from payments_gateway.api.pay import ContextDep
@@ -36,7 +36,6 @@ from payments_gateway.domain.payouts import Caller, source_account
 from payments_gateway.domain.recipients import Recipient, RecipientError, holds_card_number, parse
 from payments_gateway.handlers import payout_commands
 from payments_gateway.handlers.context import Context
-from payments_gateway.handlers.group import TooManyWaitingError
 from payments_gateway.handlers.payout_commands import SUBJECT, Sent, version_of
 from payments_gateway.handlers.payouts import Payouts, Wanted, shop_for, url_of
 from payments_gateway.store import audit, payouts
@@ -126,10 +125,7 @@ async def request_payout(
         draft=body.draft,
     )
     handler: Payouts = request.app.state.payouts
-    try:
-        answer = await handler.request(wanted)
-    except TooManyWaitingError as error:
-        raise unavailable("more payouts are asked for than can be kept at the moment") from error
+    answer = await handler.request(wanted)
     payout_id, document = UUID(answer.body["id"]), answer.body
     if wait_s:
         decided = await wait_until(lambda: _decided(context, caller, payout_id), wait_s)
