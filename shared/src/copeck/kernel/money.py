@@ -19,6 +19,12 @@ class MoneyError(InvalidValueError):
     title = "The amount is not valid"
 
 
+def major(minor: int, currency: str) -> str:
+    """Return minor units in major ones, with as many digits as the currency has: "199.00". Sums have no bound here."""
+    exponent = EXPONENTS[currency]
+    return f"{Decimal(minor).scaleb(-exponent):.{exponent}f}"
+
+
 @dataclass(frozen=True, slots=True, order=False)
 class Money:
     """An exact amount: `Money(19900, "RUB")` is 199 roubles. Sums only within one currency."""
@@ -56,8 +62,7 @@ class Money:
     @property
     def value(self) -> str:
         """The amount in major units, with as many digits as the currency has: "199.00"."""
-        exponent = EXPONENTS[self.currency]
-        return f"{Decimal(self.minor).scaleb(-exponent):.{exponent}f}"
+        return major(self.minor, self.currency)
 
     def share(self, basis_points: int) -> "Money":
         """Return a share of the amount, rounded half-even to the minor unit: 200 basis points are 2 %."""

@@ -6,9 +6,11 @@ from pydantic import Field, GetJsonSchemaHandler, field_validator, model_validat
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
-from copeck.kernel.money import EXPONENTS, Money, MoneyError
-from copeck.web.models import StrictModel
+from copeck.kernel.money import EXPONENTS, Money, MoneyError, major
+from copeck.web.models import AnswerModel, StrictModel
 
+# As many digits as a bigint of minor units has.
+_SUM_PATTERN = r"^-?(0|[1-9][0-9]{0,18})(\.[0-9]{1,2})?$"
 _VALUE_PATTERN = r"^(0|[1-9][0-9]{0,9})(\.[0-9]{1,2})?$"
 
 
@@ -49,3 +51,15 @@ class MoneyModel(StrictModel):
         schema = handler.resolve_ref_schema(reference)
         schema["properties"]["currency"]["enum"] = sorted(EXPONENTS)
         return reference
+
+
+class SumModel(AnswerModel):
+    """A balance or another sum in major units: it may exceed what a single amount may be. Only ever answered."""
+
+    value: Annotated[str, Field(pattern=_SUM_PATTERN, max_length=23, examples=["90000000.01"])]
+    currency: Annotated[str, Field(min_length=3, max_length=3, examples=["RUB"])]
+
+    @classmethod
+    def of_minor(cls, minor: int, currency: str) -> Self:
+        """Show minor units."""
+        return cls(value=major(minor, currency), currency=currency)

@@ -8,10 +8,11 @@ from pydantic import Field
 
 from copeck.kernel.money import Money
 from copeck.web.models import AnswerModel, StrictModel
-from copeck.web.money import MoneyModel
-from payments_gateway.api.payout_models import RecipientModel
+from copeck.web.money import MoneyModel, SumModel
+from payments_gateway.api.payout_models import FailureModel, RecipientModel, shown_hindrance
 from payments_gateway.domain.commissions import CommissionKind, Rule
-from payments_gateway.domain.wallets import Language, PaymentKind, Status, WalletPayment, title_of
+from payments_gateway.domain.hindrances import hindrance_of
+from payments_gateway.domain.wallets import ENDED, Language, PaymentKind, Status, WalletPayment, title_of
 from payments_gateway.handlers.wallet_judging import URL
 from payments_gateway.store.wallet_payments import Booked
 from payments_gateway.store.wallets import Movement
@@ -76,7 +77,7 @@ class TransferModel(AnswerModel):
     credit: str
     amount: MoneyModel
     direction: Literal["debit", "credit"] | None
-    balance_after: MoneyModel | None
+    balance_after: SumModel | None
 
 
 class PaymentModel(AnswerModel):
@@ -93,7 +94,10 @@ class PaymentModel(AnswerModel):
     recipient: str | None = Field(description="Of a withdrawal, masked.")
     invoice_id: UUID | None
     payout_id: UUID | None
-    last_error: str | None = Field(description="Why it failed or ended, in one word: `insufficient_funds`.")
+    last_error: str | None = Field(
+        description="Why it failed or ended, or what it waits for, in one word: `insufficient_funds`, `stopped`."
+    )
+    waits_for: FailureModel | None = Field(description="What stands in its way, while it goes on by itself.")
     attempts: int
     next_retry_at: datetime | None
     pay_url: str | None = Field(description="Where a deposit can be paid now.")
@@ -112,9 +116,9 @@ class WalletModel(AnswerModel):
     """One wallet. `held` is what payouts on their way took out already, `pending` what deposits on their way bring."""
 
     currency: str
-    available: MoneyModel
-    held: MoneyModel
-    pending: MoneyModel
+    available: SumModel
+    held: SumModel
+    pending: SumModel
 
 
 class WalletList(AnswerModel):
@@ -145,7 +149,7 @@ class MovementModel(AnswerModel):
     title: str = Field(description="The kind in words.")
     direction: Literal["debit", "credit"]
     amount: MoneyModel
-    balance_after: MoneyModel
+    balance_after: SumModel
     description: str
     payment_id: UUID | None = Field(description="The deposit, the withdrawal or the payment that it belongs to.")
     invoice_id: UUID | None
@@ -234,6 +238,8 @@ def payment_model(found: WalletPayment, pay_url: str) -> PaymentModel:
     """Show a payment; `pay_url` is shown only while a deposit waits for its payer."""
     sign = -1 if found.kind is PaymentKind.DEPOSIT else 1
     waits = found.kind is PaymentKind.DEPOSIT and found.status in (Status.REQUESTED, Status.PENDING)
+    said = "" if found.status in ENDED else found.in_its_way
+    hindrance = hindrance_of(said, outcome_unknown=found.outcome_unknown)
     return PaymentModel(
         id=found.payment_id,
         kind=found.kind,
@@ -246,7 +252,8 @@ def payment_model(found: WalletPayment, pay_url: str) -> PaymentModel:
         recipient=found.recipient or None,
         invoice_id=found.invoice_id,
         payout_id=found.payment_id if found.kind is PaymentKind.WITHDRAWAL else None,
-        last_error=found.last_error or None,
+        last_error=(hindrance.code if hindrance else found.last_error) or None,
+        waits_for=shown_hindrance(hindrance) if hindrance else None,
         attempts=found.attempts,
         next_retry_at=found.next_retry_at,
         pay_url=pay_url if waits else None,
@@ -271,7 +278,7 @@ def transfer_model(booked: Booked, account: str, language: Language) -> Transfer
         credit=booked.credit_account,
         amount=money(booked.amount_minor, booked.currency),
         direction=direction,
-        balance_after=None if balance is None else money(balance, booked.currency),
+        balance_after=None if balance is None else SumModel.of_minor(balance, booked.currency),
     )
 
 
@@ -284,7 +291,7 @@ def movement_model(moved: Movement, language: Language) -> MovementModel:
         title=title_of(moved.kind, direction, language),
         direction=direction,
         amount=money(moved.amount_minor, moved.currency),
-        balance_after=money(moved.balance_after_minor, moved.currency),
+        balance_after=SumModel.of_minor(moved.balance_after_minor, moved.currency),
         description=moved.description,
         payment_id=moved.payment_id,
         invoice_id=moved.invoice_id,

@@ -10,6 +10,7 @@ from copeck.kernel.money import Money
 from copeck.web.models import AnswerModel, StrictModel
 from copeck.web.money import MoneyModel
 from payments_gateway.domain import payouts as rules
+from payments_gateway.domain.hindrances import Hindrance, hindrance_of
 from payments_gateway.domain.payouts import Caller
 from payments_gateway.domain.recipients import NAME_CHARS_MAX, RecipientKind
 from payments_gateway.handlers.payout_commands import version_of
@@ -168,12 +169,21 @@ class PayoutHistoryModel(PayoutModel):
 
 
 def failure_of(found: SeenPayout) -> FailureModel | None:
-    """Return why a payout failed: our word, what it means, and what was said."""
+    """Return why a payout failed, or what stands in its way: our word, what it means, and what was said."""
+    if found.status not in rules.FINAL:
+        hindrance = hindrance_of(found.failure_reason, outcome_unknown=found.outcome_unknown)
+        if hindrance is not None:
+            return shown_hindrance(hindrance)
     code = found.last_error
     if not code or found.status == "canceled":
         return None
     reason = found.refused_reason if found.state_version == 0 else found.failure_reason
     return FailureModel(code=code, words=rules.words_of(code), reason=(reason or "")[:500])
+
+
+def shown_hindrance(hindrance: Hindrance) -> FailureModel:
+    """Show what stands in the way of a payout or a payment that goes on by itself."""
+    return FailureModel(code=hindrance.code, words=hindrance.words, reason=hindrance.reason[:500])
 
 
 def money(minor: int, currency: str) -> MoneyModel:

@@ -12,9 +12,10 @@ from fastapi.responses import JSONResponse, StreamingResponse
 from pydantic import Field
 
 from copeck.kernel.errors import InvalidValueError
-from copeck.kernel.money import Money
+from copeck.kernel.money import major
 from copeck.web.auth import CurrentPrincipal
 from copeck.web.limits import rate_limit
+from copeck.web.money import SumModel
 from copeck.web.pagination import Cursor, CursorParams, Page, invalid_cursor
 from copeck.web.problems import problem_responses
 from copeck.web.wait import PreferWait, wait_until
@@ -25,7 +26,6 @@ from payments_gateway.api.payment_models import (
     WalletList,
     WalletModel,
     WalletOpened,
-    money,
     movement_model,
 )
 from payments_gateway.domain.wallets import kinds_named, plain_cell, title_of, wallet_of
@@ -81,9 +81,9 @@ async def list_wallets(principal: CurrentPrincipal, context: ContextDep) -> Wall
         items=[
             WalletModel(
                 currency=one.currency,
-                available=money(one.available_minor, one.currency),
-                held=money(one.held_minor, one.currency),
-                pending=money(one.pending_minor, one.currency),
+                available=SumModel.of_minor(one.available_minor, one.currency),
+                held=SumModel.of_minor(one.held_minor, one.currency),
+                pending=SumModel.of_minor(one.pending_minor, one.currency),
             )
             for one in found
         ]
@@ -198,9 +198,9 @@ def _row(moved: Movement, language: Language) -> list[str]:
         moved.kind,
         title_of(moved.kind, moved.direction, language),
         moved.direction,
-        Money(moved.amount_minor, moved.currency).value,
+        major(moved.amount_minor, moved.currency),
         moved.currency,
-        Money(moved.balance_after_minor, moved.currency).value,
+        major(moved.balance_after_minor, moved.currency),
         moved.description,
         *(str(one) if one else "" for one in (moved.payment_id, moved.invoice_id, moved.payout_id)),
     )

@@ -13,6 +13,7 @@ from enum import StrEnum
 from typing import Any, ClassVar
 from uuid import UUID
 
+from copeck.kernel import money as amounts
 from copeck.kernel.errors import DomainError, InvalidValueError, NotFoundError
 from copeck.kernel.money import Money, MoneyError
 from payments_gateway.domain.payouts import REQUESTED, PayoutStatusError
@@ -58,7 +59,7 @@ def amount_of(value: Decimal, field: str, currency: str = CURRENCY, *, zero: boo
 
 def major(minor: int, currency: str = CURRENCY) -> Decimal:
     """Return an amount as a number in major units with no digits more than it needs: 200, 200.5."""
-    return Decimal(Money(minor, currency).value).normalize()
+    return Decimal(amounts.major(minor, currency)).normalize()
 
 
 def reference_of(text: str | int, what: str = "such thing") -> int | UUID:

@@ -40,7 +40,8 @@ def wallet_of(user_id: UUID) -> str:
 class WalletPayment:
     """A deposit, a withdrawal or a payment from the balance, with what became of it. Amounts in minor units.
 
-    `state` is the status of the invoice or the payout behind it, None while there is none.
+    `state` is the status of the invoice or the payout behind it, None while there is none; `in_its_way` is what the
+    last try to reach the provider said, while there is to be another one.
     """
 
     payment_id: UUID
@@ -59,6 +60,8 @@ class WalletPayment:
     last_error: str = ""
     attempts: int = 0
     next_retry_at: datetime | None = None
+    in_its_way: str = ""
+    outcome_unknown: bool = False
     recipient: str = ""
 
 

@@ -33,11 +33,11 @@ _ANY_REQUEST = "any"
 
 @dataclass(frozen=True, slots=True)
 class User:
-    """A wallet under its number; `balance` in its currency, as it is when the updater has opened the wallet."""
+    """A wallet under its number; its balance is the opening one until the updater has opened the wallet."""
 
     number: int
     user_id: UUID
-    balance: Money
+    balance_minor: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +87,7 @@ async def open_user(context: Context, caller: Caller, opening: Money) -> User:
     balance = await wait_until(opened, context.settings.compatibility_wait_s)
     # What is cached of a wallet that was looked at before it was open says that there is none.
     await context.wallet_cache.drop([wallet_of(user_id)])
-    return User(number, user_id, opening if balance is None else Money(balance, opening.currency))
+    return User(number, user_id, opening.minor if balance is None else balance)
 
 
 async def ask_payment(

@@ -91,6 +91,9 @@ SELECT asked.payment_id, asked.kind, asked.user_id, asked.account, asked.invoice
        END AS attempts,
        CASE WHEN operation.status NOT IN ('succeeded', 'failed') AND operation.attempts > 0
            THEN operation.next_at END AS next_retry_at,
+       CASE WHEN operation.status NOT IN ('succeeded', 'failed')
+           THEN operation.failure_reason ELSE '' END AS in_its_way,
+       coalesce(operation.status = 'unknown', false) AS outcome_unknown,
        coalesce(payout.recipient, '') AS recipient
 FROM gateway.wallet_payments AS asked
 LEFT JOIN state_api.invoices_v1 AS invoice ON asked.kind = 'deposit' AND invoice.id = asked.payment_id
@@ -99,7 +102,8 @@ LEFT JOIN state_api.payments_v1 AS paid
     ON asked.kind = 'payment' AND paid.invoice_id = asked.invoice_id AND paid.id = asked.payment_id
 LEFT JOIN state_api.refusals_v1 AS refusal ON refusal.command_id = asked.payment_id
 LEFT JOIN LATERAL (
-    SELECT told.kind, told.status, told.failure_code, told.attempts, told.next_at FROM gateway.operations AS told
+    SELECT told.kind, told.status, told.failure_code, told.failure_reason, told.attempts, told.next_at
+    FROM gateway.operations AS told
     WHERE (asked.kind = 'withdrawal' AND told.payout_id = asked.payment_id)
        OR (asked.kind = 'deposit' AND told.invoice_id = asked.payment_id AND told.kind = 'charge')
     ORDER BY told.created_at DESC LIMIT 1

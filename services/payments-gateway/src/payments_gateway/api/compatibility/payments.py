@@ -136,7 +136,7 @@ async def create_user(body: UserCreate, caller: Anybody, context: ContextDep) ->
     what is on it.
     """
     user = await handlers.open_user(context, caller, amount_of(body.balance, "balance", zero=True))
-    return exact({"id": user.number, "balance": major(user.balance.minor)}, 201)
+    return exact({"id": user.number, "balance": major(user.balance_minor)}, 201)
 
 
 @served(
