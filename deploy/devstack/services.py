@@ -16,6 +16,7 @@ PROVIDER, MOCK_PROVIDER = "cloudpayments", "mock"
 SHOP = "main"
 # What the mock gateway's shop may sell: no product is called so, so that payers are never sent to a page it has not.
 MOCK_PRODUCTS = ("mock",)
+_NICE = ("nice", "-n", "10")
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,8 @@ class Service:
     http: bool = True
     """Serves an API on its port; without it the port has health and metrics only."""
     health_path: str = "/readyz"
+    behind: bool = False
+    """Does what may come a moment later: it yields the processor to those whom somebody waits for."""
     settings: Callable[[Wiring], Mapping[str, str]] = lambda _wiring: {}
 
 
@@ -134,6 +137,7 @@ SERVICES: tuple[Service, ...] = (
         broker_user="gateway",
         celery_user="gateway",
         http=False,
+        behind=True,
         settings=_gateway,
     ),
     Service(
@@ -189,7 +193,7 @@ def create(
     at = port or wiring.ports[service.name]
     spec = Spec(
         name=name or service.name,
-        command=[sys.executable, "-m", *service.command],
+        command=[*(_NICE if service.behind else ()), sys.executable, "-m", *service.command],
         env=environment(service, wiring, at),
         cwd=ROOT,
         health=health.http(f"http://{HOST}:{at}{service.health_path}"),

@@ -27,6 +27,9 @@ Bodies: [schemas/](schemas/), attributes: [schemas/envelope.json](schemas/envelo
 """
 
 
+_NOBODY = "- nobody consumes it yet, so it is not sent"
+
+
 def documents() -> dict[str, str]:
     """Return the document."""
     parts = [_INTRO, "## Commands", ""]
@@ -47,7 +50,7 @@ def _section(name: str, entry: Entry) -> str:
         f"- sent by {_listed(entry.senders)}{_origin(name)}",
         f"- exchange `{entry.exchange}`, key `{key}`; body [{file_name(entry.model)}]({schema})",
     ]
-    lines += [_consumer(name, entry, consumer) for consumer in entry.consumers]
+    lines += [_consumer(name, entry, consumer) for consumer in entry.consumers] or [_NOBODY]
     return "\n".join([*lines, ""])
 
 

@@ -65,16 +65,16 @@ UPDATER: dict[str, Path] = {
         "`invoice.disputed`, `invoice.dispute_won` or `invoice.charged_back`",
     ),
     "wallet.open": Path(
-        f"{_UPDATER}.wallets:open_wallet", "state.accounts, transfers, inbox, outbox", "`wallet.opened`"
+        f"{_UPDATER}.wallets:open_wallet",
+        "state.accounts, transfers, inbox, outbox",
+        "nothing: who opened it reads the view",
     ),
     "wallet.pay": Path(
         f"{_UPDATER}.invoices.payments:pay_from_wallet",
         f"state.invoices, payments, transfers, accounts, {_DECIDED}",
-        "`invoice.paid` and `wallet.changed`",
+        "`invoice.paid`",
     ),
-    "ledger.correct": Path(
-        f"{_UPDATER}.wallets:correct", "state.bookings, transfers, accounts, inbox, outbox", "`wallet.changed`"
-    ),
+    "ledger.correct": Path(f"{_UPDATER}.wallets:correct", "state.bookings, transfers, accounts, inbox", "nothing"),
     "settlement.report": Path(f"{_UPDATER}.wallets:settle", "state.bookings, transfers, inbox", "nothing"),
     "payout.request": Path(
         f"{_UPDATER}.payouts:request",

@@ -46,7 +46,8 @@ def test_every_message_is_in_the_registry() -> None:
 def test_every_message_has_a_sender_and_a_consumer(name: str) -> None:
     entry = REGISTRY[name]
     assert entry.senders
-    assert entry.consumers
+    # What happens to wallets is read from the views; nobody listens, so nothing is sent.
+    assert bool(entry.consumers) == (not name.startswith("wallet.") or entry.kind == "command")
     assert set(entry.senders) <= set(SERVICES)
     assert set(entry.consumers) <= set(SERVICES)
     assert name == entry.model.TYPE

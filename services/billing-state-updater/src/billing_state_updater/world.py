@@ -18,6 +18,7 @@ from billing_state_updater.domain.aggregates import Account, Invoice, Payment, P
 from billing_state_updater.domain.fold import step_invoice, step_payout
 from billing_state_updater.domain.outcomes import Announcement, Applied, Illegal, Outcome, Poison, Stale, Transfer
 from copeck.contracts import commands, events
+from copeck.contracts.registry import REGISTRY
 from copeck.contracts.base import Command, Message
 from copeck.kernel.ids import new_id
 
@@ -335,6 +336,8 @@ class World:
         return account.balance_minor
 
     def _announce(self, command: Incoming, type: str, subject: str, body: bytes) -> None:
+        if not REGISTRY[type].consumers:
+            return
         seq = self.next_seq[command.shard] = self.next_seq[command.shard] + 1
         self.outgoing.append(
             Outgoing(

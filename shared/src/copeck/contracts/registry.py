@@ -62,12 +62,13 @@ _SENDERS: dict[str, tuple[str, ...]] = {
 }
 
 # The sender of each family of events and its consumers. A queue is bound only once somebody consumes it: one that
-# nobody empties would fill up and then refuse the events of all the others. `devices` joins with its service.
+# nobody empties would fill up and then refuse the events of all the others. `devices` joins with its service. What
+# nobody consumes is not sent at all: balances are read from the views.
 _EVENT_ROUTES: dict[str, tuple[str, tuple[str, ...]]] = {
     "invoice": (UPDATER, (SUBSCRIPTIONS, GATEWAY)),
     "command": (UPDATER, (SUBSCRIPTIONS, GATEWAY)),
     "refund": (UPDATER, (SUBSCRIPTIONS, GATEWAY)),
-    "wallet": (UPDATER, (GATEWAY,)),
+    "wallet": (UPDATER, ()),
     "payout": (UPDATER, (GATEWAY,)),
     "subscription": (SUBSCRIPTIONS, (GATEWAY,)),
     "user": (AUTH, (SUBSCRIPTIONS,)),

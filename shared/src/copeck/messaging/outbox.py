@@ -19,6 +19,7 @@ from copeck.messaging.errors import BrokerUnavailableError, PublishError, is_bro
 from copeck.messaging.publisher import OutgoingMessage, Publisher
 from copeck.observability import metrics
 from copeck.observability.trace import current_correlation_id, current_traceparent
+from copeck.storage.bulk import BulkInsert
 from copeck.storage.engine import Database
 from copeck.storage.errors import is_transient
 
@@ -36,11 +37,11 @@ class Outbox:
 
     def __init__(self, table: sa.Table) -> None:
         self._table = table
+        self._add = BulkInsert(table, ("message_id", "exchange", "routing_key", "headers", "body"))
 
     async def add(self, tx: AsyncConnection, *envelopes: Envelope) -> None:
         """Add messages; they are published in the order of their ids in the table."""
-        if envelopes:
-            await tx.execute(sa.insert(self._table), [_row(envelope) for envelope in envelopes])
+        await self._add(tx, [_row(envelope) for envelope in envelopes])
 
     def add_sync(self, tx: sa.Connection, *envelopes: Envelope) -> None:
         """The same, for Celery tasks."""

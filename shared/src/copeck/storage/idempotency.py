@@ -7,10 +7,11 @@ from datetime import datetime
 from typing import Any, ClassVar
 
 import sqlalchemy as sa
-from sqlalchemy.dialects.postgresql import ARRAY, insert
+from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from copeck.kernel.errors import DomainError
+from copeck.storage.bulk import BulkInsert
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +54,8 @@ class Idempotency:
 
     def __init__(self, table: sa.Table) -> None:
         self._table = table
-        self._take = _take_many(table)
+        columns = ("scope", "key", "request_hash", "status", "body")
+        self._take = BulkInsert(table, columns, on_conflict="DO NOTHING", returning="scope, key")
 
     async def begin(self, tx: AsyncConnection, scope: str, key: str, request_hash: str) -> StoredAnswer | None:
         """Claim the key. None: this request is the first. Otherwise the answer that was given.
@@ -107,14 +109,17 @@ class Idempotency:
         for index, claim in enumerate(claims):
             first.setdefault((claim.scope, claim.key), index)
         chosen = [claims[first[name]] for name in sorted(first)]
-        values = {
-            "scopes": [claim.scope for claim in chosen],
-            "keys": [claim.key for claim in chosen],
-            "hashes": [claim.request_hash for claim in chosen],
-            "statuses": [claim.status for claim in chosen],
-            "bodies": [json.dumps(claim.body) for claim in chosen],
-        }
-        taken = {(row.scope, row.key) for row in await tx.execute(self._take, values)}
+        values = [
+            {
+                "scope": claim.scope,
+                "key": claim.key,
+                "request_hash": claim.request_hash,
+                "status": claim.status,
+                "body": claim.body,
+            }
+            for claim in chosen
+        ]
+        taken = {(row.scope, row.key) for row in await self._take(tx, values)}
         mine = {first[name] for name in taken}
         known = await self._known(tx, claims, mine) if len(mine) < len(claims) else {}
         return [None if index in mine else _said(claim, known) for index, claim in enumerate(claims)]
@@ -140,33 +145,6 @@ class Idempotency:
         old = sa.select(table.c.scope, table.c.key).where(table.c.created_at < before).limit(limit)
         gone = sa.delete(table).where(sa.tuple_(table.c.scope, table.c.key).in_(old))
         return (await tx.execute(gone)).rowcount
-
-
-def _take_many(table: sa.Table) -> sa.sql.Executable:
-    """Return the statement that takes many keys: built once, since building costs more than sending."""
-    texts = (sa.bindparam(name, type_=ARRAY(sa.Text)) for name in ("scopes", "keys", "hashes"))
-    columns = (
-        sa.func.unnest(
-            *texts,
-            sa.bindparam("statuses", type_=ARRAY(sa.SmallInteger)),
-            sa.bindparam("bodies", type_=ARRAY(sa.Text)),
-        )
-        .table_valued("scope", "key", "request_hash", "status", "body")
-        .render_derived()
-    )
-    claimed = sa.select(
-        columns.c.scope,
-        columns.c.key,
-        columns.c.request_hash,
-        columns.c.status,
-        sa.cast(columns.c.body, table.c.body.type),
-    )
-    return (
-        insert(table)
-        .from_select(["scope", "key", "request_hash", "status", "body"], claimed)
-        .on_conflict_do_nothing()
-        .returning(table.c.scope, table.c.key)
-    )
 
 
 def _said(claim: Claim, known: dict[tuple[str, str], Any]) -> StoredAnswer | KeyReused | KeyUnfinished:

@@ -11,13 +11,13 @@ from copeck.web.limits import client_address
 SESSION_COOKIE = "copeck_session"
 
 
-def context_of(request: Request) -> Context:
+async def context_of(request: Request) -> Context:
     """Return the parts of the service."""
     context: Context = request.app.state.context
     return context
 
 
-def origin_of(request: Request) -> Origin:
+async def origin_of(request: Request) -> Origin:
     """Return from where the caller calls."""
     agent = request.headers.get("user-agent", "").encode("latin-1", "replace").decode("utf-8", "replace")
     return Origin(client_address(request), agent.replace("\x00", "")[:200])

@@ -86,8 +86,8 @@ class StartedModel(AnswerModel):
     widget: dict[str, Any]
 
 
-def context_of(request: Request) -> Context:
-    """Return the gateway's parts."""
+async def context_of(request: Request) -> Context:
+    """Return the gateway's parts. A coroutine although it waits for nothing: a plain function would get a thread."""
     context: Context = request.app.state.context
     return context
 

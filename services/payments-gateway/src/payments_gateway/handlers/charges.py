@@ -48,5 +48,5 @@ async def start_charges(tx: AsyncConnection, wanted: Sequence[tuple[Attempt, str
         )
         for attempt, correlation_id in wanted
     ]
-    await operation_store.add_many(tx, operations, now + _JANITOR_AFTER)
+    await operation_store.add_fresh(tx, operations, now + _JANITOR_AFTER)
     return [operation.id for operation in operations]

@@ -3,6 +3,7 @@
 One statement claims the idempotency keys with their answers, one a table keeps the rows, one fills the outbox.
 """
 
+import asyncio
 from dataclasses import dataclass, field
 from datetime import datetime
 from uuid import UUID
@@ -11,10 +12,12 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from copeck.kernel.errors import DomainError, InvalidValueError
 from copeck.kernel.ids import new_id
+from copeck.storage.engine import fetch_together, pipelined
 from copeck.storage.idempotency import StoredAnswer
 from payments_gateway.domain.invoices import Invoice
 from payments_gateway.domain.models import Attempt
 from payments_gateway.domain.provider import AttemptStatus, Shop
+from payments_gateway.domain.switches import Switch
 from payments_gateway.domain.wallets import PaymentKind, wallet_of
 from payments_gateway.handlers.charges import start_charges
 from payments_gateway.handlers.context import Context
@@ -30,9 +33,11 @@ class WalletRequests:
 
     context: Context
     _group: GroupCommit[Asked, StoredAnswer | DomainError] = field(init=False)
+    _dropping: set[asyncio.Task[None]] = field(default_factory=set)
 
     def __post_init__(self) -> None:
-        self._group = GroupCommit("wallet requests", self._commit)
+        # While one commit waits for the disk, the next batch is read and judged.
+        self._group = GroupCommit("wallet requests", self._commit, lanes=2)
 
     async def ask(self, asked: Asked) -> StoredAnswer:
         """Keep a request with its command; under one key once. The answer has the payment's id. Raises refusals."""
@@ -47,30 +52,40 @@ class WalletRequests:
             known = await self._read(tx, batch)
             judged = [judge(asked, known, context.settings, now) for asked in batch]
             results, first = await self._claim(tx, batch, judged)
-            await wallet_payments.add(tx, [prepared.row for prepared in first])
-            await payout_requests.add(tx, [one.payout for one in first if one.payout is not None])
-            await context.outbox.add(tx, *(prepared.command for prepared in first))
-            await start_charges(tx, [_charge(one, now) for one in first if one.asked.charged], now)
+            async with pipelined(tx, commit=True):
+                await wallet_payments.add(tx, [prepared.row for prepared in first])
+                await payout_requests.add(tx, [one.payout for one in first if one.payout is not None])
+                await context.outbox.add(tx, *(prepared.command for prepared in first))
+                await start_charges(tx, [_charge(one, now) for one in first if one.asked.charged], now)
         if first:
             context.poke_relay()
-            await context.wallet_cache.drop(wallet_of(prepared.asked.user_id) for prepared in first)
+            # Nobody waits for the cache: what it holds is a moment old at most anyway.
+            dropping = asyncio.create_task(
+                context.wallet_cache.drop([wallet_of(prepared.asked.user_id) for prepared in first])
+            )
+            self._dropping.add(dropping)
+            dropping.add_done_callback(self._dropping.discard)
         return results
 
     async def _read(self, tx: AsyncConnection, batch: list[Asked]) -> Known:
         """Read what the batch is judged by; nothing of it is remembered, so that a switch works at once."""
         names = sorted({name for asked in batch for name in asked.switches})
-        stopped = await switches.stopped_of(tx, *names) if names else []
-        rules = await commissions.newest(tx) if any(asked.amount for asked in batch) else {}
         wanted = {asked.invoice_id for asked in batch if asked.invoice_id is not None}
-        return Known({switch.name: switch for switch in stopped}, rules, await self._invoices(tx, wanted))
+        stopped, rules, found = await fetch_together(
+            tx, switches.stopped_query(names), commissions.newest_query(), invoices.many_query(wanted)
+        )
+        known = {row.invoice_id: invoices.from_row(row) for row in found}
+        return Known(
+            {row.name: Switch(*row) for row in stopped},
+            commissions.by_name(rules),
+            known | await self._late_invoices(tx, wanted - set(known)),
+        )
 
-    async def _invoices(self, tx: AsyncConnection, wanted: set[UUID]) -> dict[UUID, Invoice]:
-        """Return invoices as they are known; those whose events are late are taken from the State Storage."""
-        found = await invoices.get_many(tx, wanted)
-        missing = wanted - set(found)
-        if missing and await invoices.adopt(tx, missing, self.context.clock.now()):
-            found |= await invoices.get_many(tx, missing)
-        return found
+    async def _late_invoices(self, tx: AsyncConnection, missing: set[UUID]) -> dict[UUID, Invoice]:
+        """Take invoices whose events are late from the State Storage."""
+        if not missing or not await invoices.adopt(tx, missing, self.context.clock.now()):
+            return {}
+        return await invoices.get_many(tx, missing)
 
     async def _claim(
         self, tx: AsyncConnection, batch: list[Asked], judged: list[Prepared | DomainError]

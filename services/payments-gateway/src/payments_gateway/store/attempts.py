@@ -10,6 +10,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from copeck.kernel.money import Money
+from copeck.storage.bulk import BulkInsert
 from payments_gateway.domain.models import Attempt
 from payments_gateway.domain.provider import AttemptStatus
 from payments_gateway.tables import attempts, attempts_due, facts, transactions
@@ -22,10 +23,12 @@ async def add(tx: AsyncConnection, attempt: Attempt, idempotency_key: str, due_a
         await schedule(tx, attempt.payment_id, due_at)
 
 
+_ADD = BulkInsert(attempts, [column.name for column in attempts.columns])
+
+
 async def add_many(tx: AsyncConnection, new: Sequence[tuple[Attempt, str]]) -> None:
     """Keep new attempts, each with its idempotency key; the janitor asks about none of them by itself."""
-    if new:
-        await tx.execute(sa.insert(attempts), [_values(attempt, key) for attempt, key in new])
+    await _ADD(tx, [_values(attempt, key) for attempt, key in new])
 
 
 def _values(attempt: Attempt, idempotency_key: str) -> dict[str, Any]:

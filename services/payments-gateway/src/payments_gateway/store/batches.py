@@ -71,6 +71,14 @@ class Count:
     amount_minor: int
 
 
+_CANCELED = ":canceled:"
+
+
+def _batch(row: sa.Row[Any]) -> Batch:
+    values = row._asdict()
+    return Batch(**values | {"sha256": values["sha256"].partition(_CANCELED)[0]})
+
+
 async def add(tx: AsyncConnection, batch: Batch) -> bool:
     """Keep a new batch; False when a batch of the same file is there, or comes to be there meanwhile."""
     statement = (
@@ -104,13 +112,13 @@ async def get(tx: AsyncConnection, batch_id: UUID, *, lock: bool = False) -> Bat
     """Return one batch, locked until the end of the transaction if it is to be changed."""
     query = sa.select(payout_batches).where(payout_batches.c.id == batch_id)
     row = (await tx.execute(query.with_for_update(key_share=True) if lock else query)).first()
-    return None if row is None else Batch(**row._asdict())
+    return None if row is None else _batch(row)
 
 
 async def by_file(tx: AsyncConnection, sha256: str) -> Batch | None:
-    """Return the batch of a file."""
+    """Return the batch that a file has become; None also when that was canceled."""
     row = (await tx.execute(sa.select(payout_batches).where(payout_batches.c.sha256 == sha256))).first()
-    return None if row is None else Batch(**row._asdict())
+    return None if row is None else _batch(row)
 
 
 async def take_to_send(tx: AsyncConnection, batch_id: UUID) -> Batch | None:
@@ -121,7 +129,7 @@ async def take_to_send(tx: AsyncConnection, batch_id: UUID) -> Batch | None:
         .with_for_update(key_share=True, skip_locked=True)
     )
     row = (await tx.execute(query)).first()
-    return None if row is None else Batch(**row._asdict())
+    return None if row is None else _batch(row)
 
 
 async def unsent(tx: AsyncConnection, before: datetime, limit: int) -> list[UUID]:
@@ -151,6 +159,11 @@ async def write(tx: AsyncConnection, batch_id: UUID, now: datetime, **values: An
     await tx.execute(sa.update(payout_batches).where(payout_batches.c.id == batch_id).values(updated_at=now, **values))
 
 
+async def cancel(tx: AsyncConnection, batch: Batch, now: datetime) -> None:
+    """Mark a batch that is never going to be sent; its file is free to become another one."""
+    await write(tx, batch.id, now, status="canceled", sha256=f"{batch.sha256}{_CANCELED}{batch.id}")
+
+
 async def cancel_payouts(tx: AsyncConnection, batch_id: UUID, reason: str) -> None:
     """Mark the payouts of a batch that is never going to be sent."""
     changed = sa.update(payout_requests).where(payout_requests.c.batch_id == batch_id)
@@ -168,7 +181,7 @@ async def search(
         query = query.where(payout_batches.c.status == status)
     if after is not None:
         query = query.where(payout_batches.c.id < after)
-    return [Batch(**row._asdict()) for row in await tx.execute(query)]
+    return [_batch(row) for row in await tx.execute(query)]
 
 
 async def counts(tx: AsyncConnection, batch_id: UUID) -> list[Count]:

@@ -1,6 +1,6 @@
 """Commissions as rows: every change is a new version, the newest counts, none is ever lost."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -47,8 +47,17 @@ async def rule_of(tx: AsyncConnection, currency: str, kind: CommissionKind, defa
 
 async def newest(tx: AsyncConnection) -> dict[tuple[str, CommissionKind], Rule]:
     """Return every rule that was set, by currency and kind; those that were not are left out."""
-    found = [_rule(row) for row in await tx.execute(_NEWEST)]
-    return {(rule.currency, rule.kind): rule for rule in found}
+    return by_name((await tx.execute(_NEWEST)).all())
+
+
+def newest_query() -> tuple[sa.Select[Any], dict[str, Any]]:
+    """Return the query of every rule in force."""
+    return _NEWEST, {}
+
+
+def by_name(rows: Iterable[Sequence[Any]]) -> dict[tuple[str, CommissionKind], Rule]:
+    """Return the rows of that query as rules."""
+    return {(rule.currency, rule.kind): rule for rule in map(_rule, rows)}
 
 
 async def versions(tx: AsyncConnection, currency: str, kind: CommissionKind, limit: int = 100) -> list[Rule]:

@@ -6,12 +6,13 @@ from typing import Any
 from uuid import UUID
 
 import sqlalchemy as sa
-from sqlalchemy.dialects.postgresql import ARRAY, insert
+from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.dialects.postgresql import UUID as PG_UUID
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from copeck.contracts.events import InvoiceEvent
 from copeck.kernel.money import Money
+from copeck.storage.bulk import BulkInsert
 from payments_gateway.domain.invoices import Invoice
 from payments_gateway.tables import invoices
 
@@ -28,8 +29,7 @@ async def project(tx: AsyncConnection, told: Iterable[tuple[InvoiceEvent, str | 
             newest[event.invoice_id] = _values(event, correlation_id, now)
     # Two processes that write the same invoices take their locks in the same order.
     ordered = [newest[invoice_id] for invoice_id in sorted(newest)]
-    if ordered:
-        await tx.execute(_PROJECT, ordered)
+    await _PROJECT(tx, ordered)
 
 
 def _values(event: InvoiceEvent, correlation_id: str | None, now: datetime) -> dict[str, Any]:
@@ -54,11 +54,11 @@ def _values(event: InvoiceEvent, correlation_id: str | None, now: datetime) -> d
     }
 
 
-_INSERT = insert(invoices)
-_PROJECT = _INSERT.on_conflict_do_update(
-    index_elements=[invoices.c.invoice_id],
-    set_={column.name: _INSERT.excluded[column.name] for column in invoices.columns if not column.primary_key},
-    where=invoices.c.version < _INSERT.excluded.version,
+_CHANGES = ", ".join(f"{column.name} = excluded.{column.name}" for column in invoices.columns if not column.primary_key)
+_PROJECT = BulkInsert(
+    invoices,
+    [column.name for column in invoices.columns],
+    on_conflict=f"(invoice_id) DO UPDATE SET {_CHANGES} WHERE invoices.version < excluded.version",
 )
 
 
@@ -107,13 +107,18 @@ async def get_many(tx: AsyncConnection, invoice_ids: Collection[UUID]) -> dict[U
     return {row.invoice_id: from_row(row) for row in rows}
 
 
+def many_query(invoice_ids: Collection[UUID]) -> tuple[sa.Select[Any], dict[str, Any]]:
+    """Return the query of invoices by their ids, and its parameters."""
+    return _MANY, {"ids": list(invoice_ids)}
+
+
 _MANY = sa.select(invoices).where(
     invoices.c.invoice_id == sa.func.any(sa.bindparam("ids", type_=ARRAY(PG_UUID(as_uuid=True))))
 )
 
 
-def from_row(row: sa.Row[Any]) -> Invoice:
-    """Turn a row into the domain's value."""
+def from_row(row: Any) -> Invoice:
+    """Turn a row, SQLAlchemy's or a named tuple, into the domain's value."""
     data = row._asdict()
     return Invoice(
         invoice_id=data["invoice_id"],

@@ -6,16 +6,22 @@ from typing import Any
 from uuid import UUID
 
 import sqlalchemy as sa
-from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from copeck.kernel.ids import new_id
 from copeck.kernel.money import Money
+from copeck.storage.bulk import BulkInsert
 from payments_gateway.domain.models import Operation, OperationKind, OperationStatus
 from payments_gateway.domain.provider import Exchange
 from payments_gateway.tables import operations, operations_due, requests
 
 UNFINISHED = (OperationStatus.READY, OperationStatus.CALLING, OperationStatus.PENDING, OperationStatus.UNKNOWN)
+
+
+_COLUMNS = [column.name for column in operations.columns]
+_ADD = BulkInsert(operations, _COLUMNS, on_conflict="(idempotency_key) DO NOTHING", returning="id")
+_ADD_FRESH = BulkInsert(operations, _COLUMNS)
+_SCHEDULE = BulkInsert(operations_due, ["due_at", "operation_id"], on_conflict="DO NOTHING")
 
 
 async def add(tx: AsyncConnection, operation: Operation, due_at: datetime) -> bool:
@@ -25,18 +31,17 @@ async def add(tx: AsyncConnection, operation: Operation, due_at: datetime) -> bo
 
 async def add_many(tx: AsyncConnection, new: Sequence[Operation], due_at: datetime) -> list[UUID]:
     """Keep new operations, in two statements; returns the ids of those whose idempotency keys were not known."""
-    if not new:
-        return []
     # Two processes that keep the same keys wait for each other in the same order.
     values = [_values(item) for item in sorted(new, key=lambda item: item.idempotency_key)]
-    statement = (
-        insert(operations)
-        .on_conflict_do_nothing(index_elements=[operations.c.idempotency_key])
-        .returning(operations.c.id)
-    )
-    added = list((await tx.execute(statement, values)).scalars())
+    added = [row.id for row in await _ADD(tx, values)]
     await schedule_many(tx, added, due_at)
     return added
+
+
+async def add_fresh(tx: AsyncConnection, new: Sequence[Operation], due_at: datetime) -> None:
+    """Keep operations whose keys nobody else can have; nothing is returned, so that it may be pipelined."""
+    await _ADD_FRESH(tx, [_values(item) for item in new])
+    await schedule_many(tx, [item.id for item in new], due_at)
 
 
 def _values(operation: Operation) -> dict[str, Any]:
@@ -55,9 +60,7 @@ async def schedule(tx: AsyncConnection, operation_id: UUID, due_at: datetime) ->
 
 async def schedule_many(tx: AsyncConnection, ids: Iterable[UUID], due_at: datetime) -> None:
     """Have the janitor look at operations at a moment."""
-    rows = [{"due_at": due_at, "operation_id": operation_id} for operation_id in ids]
-    if rows:
-        await tx.execute(insert(operations_due).on_conflict_do_nothing(), rows)
+    await _SCHEDULE(tx, [{"due_at": due_at, "operation_id": operation_id} for operation_id in ids])
 
 
 async def take_due(tx: AsyncConnection, now: datetime, limit: int) -> list[UUID]:

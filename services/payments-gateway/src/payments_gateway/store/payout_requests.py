@@ -9,6 +9,7 @@ from uuid import UUID
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from copeck.storage.bulk import BulkInsert
 from payments_gateway.tables import payout_requests
 
 
@@ -43,13 +44,12 @@ class PayoutRequestRow:
     deleted_by: str | None = None
 
 
+_ADD = BulkInsert(payout_requests, PayoutRequestRow.__slots__)
+
+
 async def add(tx: AsyncConnection, rows: Sequence[PayoutRequestRow]) -> None:
     """Keep new requests, all in one statement."""
-    if rows:
-        await tx.execute(
-            sa.insert(payout_requests),
-            [{name: getattr(row, name) for name in PayoutRequestRow.__slots__} for row in rows],
-        )
+    await _ADD(tx, [{name: getattr(row, name) for name in PayoutRequestRow.__slots__} for row in rows])
 
 
 async def get(tx: AsyncConnection, payout_id: UUID, *, lock: bool = False) -> PayoutRequestRow | None:

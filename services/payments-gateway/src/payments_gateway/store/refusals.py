@@ -21,8 +21,16 @@ _CORRECTION = """
 UPDATE gateway.corrections SET refused_code = :code, refused_reason = :reason, status = 'refused'
 WHERE id = :subject AND refused_code IS NULL
 """
+# A draft that was deleted while it was being submitted: its cancel came too late, so that it is shown again.
+_DELETED = """
+UPDATE gateway.payout_requests AS asked SET deleted_at = NULL, deleted_by = NULL, version = version + 1
+WHERE asked.payout_id = :subject AND asked.deleted_at IS NOT NULL AND NOT EXISTS (
+    SELECT FROM state_api.payouts_v1 AS payout WHERE payout.id = asked.payout_id AND payout.status = 'canceled'
+)
+"""
 _STATEMENTS: dict[str, tuple[tuple[str, str], ...]] = {
     "payout.request": (("subject", _PAYOUT), ("command", _WALLET)),
+    "payout.cancel": (("subject", _DELETED),),
     "invoice.issue": (("command", _WALLET),),
     "wallet.pay": (("command", _WALLET),),
     "ledger.correct": (("subject", _CORRECTION),),
@@ -39,4 +47,5 @@ async def note(tx: AsyncConnection, refused: CommandRefused) -> None:
     ids = {"subject": subject, "command": refused.command_id}
     for name, statement in _STATEMENTS.get(refused.command_type, ()):
         typed = sa.text(statement).bindparams(sa.bindparam(name, type_=PG_UUID(as_uuid=True)))
-        await tx.execute(typed, told | {name: ids[name]})
+        values = {key: value for key, value in (told | {name: ids[name]}).items() if f":{key}" in statement}
+        await tx.execute(typed, values)

@@ -1,6 +1,7 @@
 """Stop switches as rows; no row means that nothing was ever stopped."""
 
 from datetime import datetime
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import ARRAY, insert
@@ -20,6 +21,11 @@ _STOPPED = (
 async def stopped(tx: AsyncConnection, *names: str) -> Switch | None:
     """Return the first of the switches that is stopped, by name; None when all of them run. One statement."""
     return next(iter(await stopped_of(tx, *names)), None)
+
+
+def stopped_query(names: list[str]) -> tuple[sa.Select[Any], dict[str, Any]]:
+    """Return the query of those of the switches that are stopped, and its parameters."""
+    return _STOPPED, {"names": names}
 
 
 async def stopped_of(tx: AsyncConnection, *names: str) -> list[Switch]:

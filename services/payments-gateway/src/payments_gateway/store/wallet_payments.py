@@ -11,6 +11,8 @@ from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.dialects.postgresql import UUID as PG_UUID
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from copeck.storage.bulk import BulkInsert
+from payments_gateway import tables
 from payments_gateway.domain.wallets import PaymentKind, Status, WalletPayment
 
 
@@ -30,29 +32,12 @@ class WalletPaymentRow:
     requested_at: datetime
 
 
-_TYPES: dict[str, Any] = {
-    "payment_id": PG_UUID(as_uuid=True),
-    "kind": sa.Text(),
-    "user_id": PG_UUID(as_uuid=True),
-    "account": sa.Text(),
-    "invoice_id": PG_UUID(as_uuid=True),
-    "amount_minor": sa.BigInteger(),
-    "commission_minor": sa.BigInteger(),
-    "currency": sa.Text(),
-    "description": sa.Text(),
-    "requested_at": sa.DateTime(timezone=True),
-}
-_NAMES = ", ".join(_TYPES)
-_ADD = sa.text(
-    f"INSERT INTO gateway.wallet_payments ({_NAMES}) "  # noqa: S608 - names of ours alone
-    f"SELECT * FROM unnest({', '.join(f':{name}' for name in _TYPES)})"
-).bindparams(*(sa.bindparam(name, type_=ARRAY(kind)) for name, kind in _TYPES.items()))
+_ADD = BulkInsert(tables.wallet_payments, WalletPaymentRow.__slots__)
 
 
 async def add(tx: AsyncConnection, rows: Sequence[WalletPaymentRow]) -> None:
     """Keep new requests, all in one statement."""
-    if rows:
-        await tx.execute(_ADD, {name: [getattr(row, name) for row in rows] for name in _TYPES})
+    await _ADD(tx, [{name: getattr(row, name) for name in WalletPaymentRow.__slots__} for row in rows])
 
 
 # One status for three machines. A refusal is found by the command's id, which is the payment's. A deposit whose charge

@@ -20,7 +20,7 @@ CLIENT_PREFIX = "/subscriptions/api/v1"
 ADMIN_PREFIX = "/admin/api/v1"
 
 
-def get_context(request: Request) -> Context:
+async def get_context(request: Request) -> Context:
     """Return what `main` composed."""
     context: Context = request.app.state.context
     return context

@@ -117,7 +117,7 @@ def _said_or_refused(*statuses: int) -> dict[int | str, dict[str, Any]]:
     return {status: {**found, "content": found["content"] | own} for status, found in documented.items()}
 
 
-def _requests(request: Request) -> WalletRequests:
+async def _requests(request: Request) -> WalletRequests:
     requests: WalletRequests = request.app.state.wallet_requests
     return requests
 

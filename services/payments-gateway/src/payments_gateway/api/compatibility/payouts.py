@@ -100,7 +100,7 @@ class PayoutPageModel(AnswerModel):
     results: list[PayoutModel]
 
 
-def _payouts(request: Request) -> Payouts:
+async def _payouts(request: Request) -> Payouts:
     payouts: Payouts = request.app.state.payouts
     return payouts
 
