@@ -3,16 +3,23 @@
 import time
 from collections.abc import AsyncIterator
 from typing import Any
+from uuid import UUID, uuid4
 
 import pytest
 import sqlalchemy as sa
 
+from copeck.contracts.envelope import Envelope
+from copeck.contracts.events import CommandRefused
 from copeck.kernel.clock import ManualClock
 from copeck.testkit.tokens import TokenMint
 from payments_gateway import tables
 from payments_gateway.api.batches import BODY_BYTES_MAX
 from payments_gateway.composition import make_context
+from payments_gateway.domain.switches import Switch
+from payments_gateway.handlers import batches as handlers
+from payments_gateway.handlers.events import Events
 from payments_gateway.settings import GatewaySettings
+from payments_gateway.store import switches
 
 from .payout_house import SHOPS, House, Someone, house_of
 
@@ -125,6 +132,24 @@ async def test_a_batch_that_was_not_sent_is_canceled_whole(house: House) -> None
     assert gone.json()["percent"] == 100
     text = (await house.manager.call("GET", f"{path}/result.csv")).text
     assert text.count(",canceled,") == 3
+    # The file is free again, and the batch still says which one it was.
+    anew = await upload(house.manager, file_of(3))
+    assert (anew.status_code, anew.json()["status"]) == (202, "accepted")
+    assert anew.json()["id"] != made["id"]
+    assert (await house.manager.call("GET", path)).json()["sha256"] == made["sha256"] == anew.json()["sha256"]
+
+
+@pytest.mark.parametrize("name", ["payouts", "provider:mock"])
+async def test_a_stop_switch_holds_the_rest_of_a_batch_back(house: House, name: str) -> None:
+    made = (await upload(house.manager, file_of(3))).json()
+    moment = house.context.clock.now()
+    async with house.context.database.transaction() as tx:
+        await switches.put(tx, Switch(name, True, "audit", 1, "user:x", None), moment)
+    assert await handlers.send(house.context, UUID(made["id"])) == 0
+    assert await count(house, "outbox") == 0
+    async with house.context.database.transaction() as tx:
+        await switches.put(tx, Switch(name, False, "done", 2, "user:x", None), moment)
+    assert await handlers.send(house.context, UUID(made["id"])) == 3
 
 
 async def test_merchants_have_their_own_batches(house: House) -> None:
@@ -173,3 +198,19 @@ async def test_files_that_cannot_be_taken(house: House) -> None:
         },
     )
     assert named.json()["file_name"] == "гонорар.csv"
+
+
+async def test_a_draft_whose_cancel_came_too_late_is_shown_again(house: House) -> None:
+    payout_id = await house.payout(draft=True)
+    path = f"/payouts/{payout_id}"
+    assert (await house.manager.call("DELETE", path)).status_code == 204
+    assert (await house.manager.call("GET", path)).status_code == 404
+    told = CommandRefused(
+        command_id=uuid4(),
+        command_type="payout.cancel",
+        aggregate=payout_id,
+        code="not_cancelable",
+        detail="it is paid",
+    )
+    await Events(house.context).handle(Envelope.new(told, source="state-updater"))
+    assert (await house.manager.call("GET", path)).status_code == 200

@@ -95,6 +95,21 @@ def test_who_sees_and_who_commands(
     assert caller.commands(account) is commands
 
 
+@pytest.mark.parametrize(
+    ("caller", "account", "cancels"),
+    [
+        (CUSTOMER, f"wallet:{ANNA}", True),
+        (MERCHANT, f"merchant:{ANNA}", True),
+        (MANAGER, f"wallet:{BORIS}", True),
+        (CUSTOMER, f"wallet:{BORIS}", False),
+        (OPERATOR, f"wallet:{BORIS}", False),
+        (RECIPIENT, "house:payouts", False),
+    ],
+)
+def test_owners_call_their_own_withdrawals_off(caller: Caller, account: str, *, cancels: bool) -> None:
+    assert caller.cancels(account) is cancels
+
+
 def standing(status: str, **changes: object) -> Standing:
     """A payout that Boris asked for, in a status that the updater decided."""
     made = Standing(status=status, decided=True, requested_by=f"user:{BORIS}", draft=False, needs_approval=False)

@@ -19,7 +19,7 @@ from copeck.web.models import AnswerModel
 from copeck.web.money import MoneyModel
 from copeck.web.pagination import Cursor, Page
 from copeck.web.problems import Problem, problem_responses
-from payments_gateway.api.callers import Anybody, BatchReader, Payer, after_id
+from payments_gateway.api.callers import Anybody, BatchReader, Payer, after_id, user_limit
 from payments_gateway.api.pay import ContextDep
 from payments_gateway.api.payout_models import money
 from payments_gateway.domain import batch_files
@@ -46,6 +46,7 @@ _BODY = {
         "content": {_CSV: {"schema": {"type": "string", "minLength": 1}}},
     }
 }
+_LIMITED = [Depends(user_limit("payout-batch-decisions", "600/minute"))]
 StatusName = Literal["awaiting_approval", "accepted", "sent", "canceled"]
 _Source = Annotated[
     str, Query(max_length=60, pattern=r"^[a-z]+(:[A-Za-z0-9\-]+)?$", description="As that of a single payout.")
@@ -266,6 +267,7 @@ def _sum(count: Count, currency: str) -> MoneyModel:
     status_code=202,
     summary="Approve a batch",
     responses=problem_responses(403, 404, 409, 503),
+    dependencies=_LIMITED,
 )
 async def approve_batch(batch_id: UUID, caller: Anybody, context: ContextDep) -> BatchProgressModel:
     """Agree to a batch that somebody else uploaded. Agreeing again changes nothing, so that no key is needed."""
@@ -273,9 +275,14 @@ async def approve_batch(batch_id: UUID, caller: Anybody, context: ContextDep) ->
     return await _progress(context, caller, batch_id)
 
 
-@router.post(PATH + "/{batch_id}/cancel", summary="Cancel a batch", responses=problem_responses(403, 404, 409))
+@router.post(
+    PATH + "/{batch_id}/cancel",
+    summary="Cancel a batch",
+    responses=problem_responses(403, 404, 409),
+    dependencies=_LIMITED,
+)
 async def cancel_batch(batch_id: UUID, caller: Anybody, context: ContextDep) -> BatchProgressModel:
-    """Call a batch off before anything of it was sent."""
+    """Call a batch off before anything of it was sent. Its file may then be uploaded again."""
     await handlers.cancel(context, caller, batch_id)
     return await _progress(context, caller, batch_id)
 

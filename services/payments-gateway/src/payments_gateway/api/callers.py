@@ -1,11 +1,13 @@
 """Who calls the APIs of payouts, batches and corrections, and the pieces that their lists share."""
 
+from collections.abc import Awaitable, Callable
 from typing import Annotated, Any
 from uuid import UUID
 
-from fastapi import Depends
+from fastapi import Depends, Request
 
 from copeck.web.auth import CurrentPrincipal, Principal, require_roles
+from copeck.web.limits import check_limit
 from copeck.web.pagination import CursorParams, invalid_cursor
 from payments_gateway.domain.payouts import Caller
 
@@ -41,6 +43,19 @@ async def _batch_reader(
     principal: Annotated[Principal, Depends(require_roles("manager", "operator", "merchant"))],
 ) -> Caller:
     return caller_of(principal)
+
+
+def user_limit(name: str, rate: str) -> Callable[..., Awaitable[None]]:
+    """Return a dependency that counts calls of a route for the user who makes them, whatever address they come from.
+
+    It asks for the principal itself: what a route depends on beside its parameters runs before them.
+    """
+
+    async def check(request: Request, principal: CurrentPrincipal) -> None:
+        await check_limit(request, name, rate, f"user:{principal.user_id}")
+
+    check.rate_limit_name = name  # type: ignore[attr-defined]
+    return check
 
 
 Anybody = Annotated[Caller, Depends(_anybody)]

@@ -14,7 +14,7 @@ from copeck.web.money import MoneyModel
 from copeck.web.pagination import Cursor, Page
 from copeck.web.problems import problem_responses
 from copeck.web.wait import PreferWait, wait_until
-from payments_gateway.api.callers import BackOffice, Manager, after_id
+from payments_gateway.api.callers import BackOffice, Manager, after_id, user_limit
 from payments_gateway.api.pay import ContextDep
 from payments_gateway.api.payout_models import money
 from payments_gateway.api.payouts import free_text, positive
@@ -154,11 +154,16 @@ async def get_correction(correction_id: UUID, _: BackOffice, context: ContextDep
     return await _read(context, correction_id)
 
 
+_LIMITED = [Depends(user_limit("correction-decisions", "600/minute"))]
 _DECIDED: dict[int | str, dict[str, Any]] = problem_responses(403, 404, 409)
 
 
 @router.post(
-    "/corrections/{correction_id}/approve", status_code=202, summary="Approve a correction", responses=_DECIDED
+    "/corrections/{correction_id}/approve",
+    status_code=202,
+    summary="Approve a correction",
+    responses=_DECIDED,
+    dependencies=_LIMITED,
 )
 async def approve_correction(
     correction_id: UUID, caller: Manager, context: ContextDep, wait_s: PreferWait, response: Response
@@ -178,7 +183,12 @@ async def approve_correction(
     return waited or await _read(context, correction_id)
 
 
-@router.post("/corrections/{correction_id}/reject", summary="Reject a correction", responses=_DECIDED)
+@router.post(
+    "/corrections/{correction_id}/reject",
+    summary="Reject a correction",
+    responses=_DECIDED,
+    dependencies=_LIMITED,
+)
 async def reject_correction(
     correction_id: UUID, body: RejectCorrection, caller: Manager, context: ContextDep
 ) -> CorrectionModel:

@@ -17,7 +17,7 @@ from copeck.web.limits import rate_limit
 from copeck.web.pagination import Cursor, Page
 from copeck.web.problems import problem_responses
 from copeck.web.wait import PreferWait, wait_until
-from payments_gateway.api.callers import Anybody, Payer, Reader, after_key
+from payments_gateway.api.callers import Anybody, Payer, Reader, after_key, user_limit
 from payments_gateway.api.pay import ContextDep
 from payments_gateway.api.payout_models import (
     AcceptedPayout,
@@ -53,6 +53,7 @@ _ACCEPTED: dict[int | str, dict[str, Any]] = {
     202: {"model": AcceptedPayout, "description": "Kept. `Location` tells where to see what becomes of it."},
     **problem_responses(403, 409, 503),
 }
+_LIMITED = [Depends(user_limit("payout-commands", "6000/minute"))]
 _SENT: dict[int | str, dict[str, Any]] = {
     200: {"model": CommandAnswer, "description": "Done while we waited."},
     202: {"model": CommandAnswer, "description": "On its way. `Location` tells where to see what becomes of it."},
@@ -250,7 +251,12 @@ async def _shown(context: Context, caller: Caller, found: SeenPayout, response: 
     return PayoutHistoryModel(**values_of(found, caller), history=history_of(found, caller, events, deeds))
 
 
-@router.patch("/payouts/{payout_id}", summary="Change a description", responses=problem_responses(403, 404, 412, 428))
+@router.patch(
+    "/payouts/{payout_id}",
+    summary="Change a description",
+    responses=problem_responses(403, 404, 412, 428),
+    dependencies=_LIMITED,
+)
 async def change_payout(
     payout_id: UUID, body: PayoutChange, if_match: IfMatch, caller: Anybody, context: ContextDep, response: Response
 ) -> PayoutHistoryModel:
@@ -261,14 +267,24 @@ async def change_payout(
 
 
 @router.delete(
-    "/payouts/{payout_id}", status_code=204, summary="Delete a draft", responses=problem_responses(403, 404, 409)
+    "/payouts/{payout_id}",
+    status_code=204,
+    summary="Delete a draft",
+    responses=problem_responses(403, 404, 409),
+    dependencies=_LIMITED,
 )
 async def delete_payout(payout_id: UUID, caller: Anybody, context: ContextDep) -> None:
     """Delete a draft or a canceled payout. It is shown no more, and what was done to it is kept."""
     await payout_commands.delete(context, caller, payout_id)
 
 
-@router.post("/payouts/{payout_id}/submit", status_code=202, summary="Submit a draft", responses=_SENT)
+@router.post(
+    "/payouts/{payout_id}/submit",
+    status_code=202,
+    summary="Submit a draft",
+    responses=_SENT,
+    dependencies=_LIMITED,
+)
 async def submit_payout(
     payout_id: UUID,
     caller: Anybody,
@@ -281,7 +297,13 @@ async def submit_payout(
     return await _command(context, caller, payout_commands.submit(context, caller, payout_id, key, digest), wait_s)
 
 
-@router.post("/payouts/{payout_id}/approve", status_code=202, summary="Approve a payout", responses=_SENT)
+@router.post(
+    "/payouts/{payout_id}/approve",
+    status_code=202,
+    summary="Approve a payout",
+    responses=_SENT,
+    dependencies=_LIMITED,
+)
 async def approve_payout(
     payout_id: UUID,
     caller: Anybody,
@@ -294,7 +316,13 @@ async def approve_payout(
     return await _command(context, caller, payout_commands.approve(context, caller, payout_id, key, digest), wait_s)
 
 
-@router.post("/payouts/{payout_id}/cancel", status_code=202, summary="Cancel a payout", responses=_SENT)
+@router.post(
+    "/payouts/{payout_id}/cancel",
+    status_code=202,
+    summary="Cancel a payout",
+    responses=_SENT,
+    dependencies=_LIMITED,
+)
 async def cancel_payout(
     payout_id: UUID,
     caller: Anybody,
@@ -310,7 +338,13 @@ async def cancel_payout(
     return await _command(context, caller, sent, wait_s)
 
 
-@router.post("/payouts/{payout_id}/retry", status_code=202, summary="Try a failed payout again", responses=_SENT)
+@router.post(
+    "/payouts/{payout_id}/retry",
+    status_code=202,
+    summary="Try a failed payout again",
+    responses=_SENT,
+    dependencies=_LIMITED,
+)
 async def retry_payout(
     payout_id: UUID,
     caller: Anybody,

@@ -1,5 +1,6 @@
 """What a deposit or a withdrawal costs: a share in basis points, half-even to the minor unit, within bounds. Pure."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -88,3 +89,8 @@ def least_amount_minor(rule: Rule) -> int | None:
         else:
             low = middle + 1
     return low
+
+
+def rule_for(known: Mapping[tuple[str, CommissionKind], Rule], currency: str, kind: CommissionKind, rate: int) -> Rule:
+    """Return the rule that was set, or the default."""
+    return known.get((currency, kind)) or Rule(currency, kind, rate)

@@ -97,6 +97,10 @@ class Caller:
         """Tell whether the caller may change payouts of an account."""
         return self.is_manager or (account == self.merchant_account)
 
+    def cancels(self, account: str) -> bool:
+        """Tell whether the caller may call payouts of an account off: owners their own withdrawals, too."""
+        return self.commands(account) or account == self.wallet_account
+
 
 def source_account(source: str, caller: Caller) -> str:
     """Return the account that a payout is made from; NotYoursError when it is not the caller's to spend."""

@@ -7,7 +7,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from copeck.contracts import commands
 from copeck.contracts.envelope import Envelope
-from copeck.kernel.errors import NotFoundError
+from copeck.kernel.errors import InvalidValueError, NotFoundError
 from copeck.kernel.ids import new_id
 from copeck.kernel.money import Money
 from copeck.web.wait import wait_until
@@ -107,6 +107,8 @@ async def ask_payment(
     if kind is PaymentKind.DEPOSIT and shop is None:
         raise NoShopError("no shop takes a deposit without a page; start it at POST /payments/api/v1/payments/deposit")
     if kind is PaymentKind.WITHDRAWAL:
+        if recipient is None and context.settings.environment != "sandbox":
+            raise InvalidValueError("say who is paid: a wallet's own card is known in a sandbox only", "recipient")
         recipient = recipient or Recipient(RecipientKind.CARD_TOKEN, token=f"wallet-of-user-{number}")
         shop = shop or shop_for(context, recipient.kind)
     asked = Asked(

@@ -126,7 +126,7 @@ def _check(caller: Caller, found: SeenPayout, action: str) -> None:
             raise NotYoursError("Managers approve payouts")
         rules.check_approve(now, caller)
         return
-    if not caller.commands(found.account):
+    if not (caller.cancels(found.account) if action == "cancel" else caller.commands(found.account)):
         raise NotYoursError("Managers and the merchant whose balance it is may do this")
     {"submit": rules.check_submit, "cancel": rules.check_cancel, "retry": rules.check_retry}[action](now)
 

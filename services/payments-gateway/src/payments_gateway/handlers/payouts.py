@@ -14,7 +14,7 @@ from copeck.kernel.ids import new_id
 from copeck.kernel.money import Money
 from copeck.storage.idempotency import Claim, StoredAnswer
 from payments_gateway.domain import recipients
-from payments_gateway.domain.commissions import CommissionKind, commission_minor
+from payments_gateway.domain.commissions import CommissionKind, commission_minor, rule_for
 from payments_gateway.domain.payouts import REQUESTED, Caller, needs_approval
 from payments_gateway.domain.provider import Shop
 from payments_gateway.domain.recipients import Recipient, RecipientKind
@@ -155,15 +155,13 @@ class Payouts:
     ) -> dict[int, int]:
         """Return what each payout costs: one from a wallet is a withdrawal, the others cost nothing."""
         found = dict.fromkeys(range(len(batch)), 0)
+        withdrawn = any(wanted.account.startswith("wallet:") for wanted in batch)
+        rules = await commissions.newest(tx) if withdrawn else {}
+        rate = self.context.settings.transaction_fee_basis_points
         for index, wanted in enumerate(batch):
             if not wanted.account.startswith("wallet:"):
                 continue
-            rule = await commissions.rule_of(
-                tx,
-                wanted.amount.currency,
-                CommissionKind.WITHDRAWAL,
-                self.context.settings.transaction_fee_basis_points,
-            )
+            rule = rule_for(rules, wanted.amount.currency, CommissionKind.WITHDRAWAL, rate)
             try:
                 found[index] = commission_minor(rule, wanted.amount.minor)
             except DomainError as error:

@@ -18,7 +18,7 @@ from copeck.kernel.money import Money
 from copeck.observability.trace import current_correlation_id, current_traceparent
 from copeck.storage.idempotency import Claim
 from payments_gateway.domain import recipients
-from payments_gateway.domain.commissions import CommissionChanged, CommissionKind, Rule, commission_minor
+from payments_gateway.domain.commissions import CommissionChanged, CommissionKind, Rule, commission_minor, rule_for
 from payments_gateway.domain.invoices import Invoice, NotPayableError
 from payments_gateway.domain.payouts import needs_approval
 from payments_gateway.domain.provider import Shop
@@ -106,11 +106,6 @@ def judge(asked: Asked, known: Known, settings: GatewaySettings, now: datetime) 
         return _PREPARE[asked.kind](asked, known, settings, now)
     except DomainError as refusal:
         return refusal
-
-
-def rule_for(known: Mapping[tuple[str, CommissionKind], Rule], currency: str, kind: CommissionKind, rate: int) -> Rule:
-    """Return the rule that was set, or the default."""
-    return known.get((currency, kind)) or Rule(currency, kind, rate)
 
 
 def _commission(asked: Asked, amount: Money, known: Known, settings: GatewaySettings, kind: CommissionKind) -> Money:
