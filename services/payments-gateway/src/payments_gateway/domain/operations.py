@@ -4,7 +4,8 @@ The rule of I-08: once a call may have been sent, nobody calls it failed on a gu
 the provider knows nothing of it is the same call made again, under the same idempotency key.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 from enum import StrEnum
 from random import Random
 
@@ -13,6 +14,7 @@ from payments_gateway.domain.provider import Answer, AttemptStatus, Transaction,
 
 ATTEMPTS_BEFORE_ALARM = 12
 _EXPONENT_MAX = 20
+_CONFLICT = 409
 _jitter = Random()  # noqa: S311 - spreads retries, guards nothing
 
 
@@ -43,6 +45,8 @@ class Outcome:
     transaction_id: str | None = None
     failure_code: str = ""
     failure_reason: str = ""
+    least_s: float = 0.0
+    """Not to be taken up again earlier."""
 
 
 def next_step(operation: Operation) -> NextStep:
@@ -84,6 +88,21 @@ def after_call(operation: Operation, answer: Answer, *, slow_method: bool, was_u
     return Outcome(OperationStatus.SUCCEEDED, "succeeded", again=False, transaction_id=answer.transaction_id)
 
 
+def after_repeated_refusal(operation: Operation, answer: Answer, now: datetime, settles_after: timedelta) -> Outcome:
+    """Judge the refusal of a call that was made again because an earlier one's outcome is open and nothing is found.
+
+    It is believed once the last call (or look) before it is so long ago that nothing of it can be under way. Until then
+    it is looked at ever seldomer, so that such a pause comes. A conflict tells that there is another call: it proves
+    nothing at any time.
+    """
+    sent_at = operation.updated_at or operation.first_sent_at or operation.created_at
+    if answer.exchange.status_code != _CONFLICT and now >= sent_at + settles_after:
+        return after_call(operation, answer, slow_method=False, was_unknown=False)
+    open_s = (now - (operation.first_sent_at or operation.created_at)).total_seconds()
+    least_s = min(settles_after.total_seconds(), max(0.0, open_s / 2))
+    return replace(after_call(operation, answer, slow_method=False, was_unknown=True), least_s=least_s)
+
+
 def exhausted(operation: Operation, outcome: Outcome, attempts_max: int) -> Outcome:
     """End a payout or a charge that certainly was not executed, after so many tries; one in doubt never ends so."""
     if outcome.status is not OperationStatus.READY or operation.kind not in (
@@ -102,8 +121,13 @@ def exhausted(operation: Operation, outcome: Outcome, attempts_max: int) -> Outc
     )
 
 
-def seen_by_reference(found: tuple[Transaction, ...]) -> tuple[Seen, Transaction | None]:
-    """Judge what is found under a reference that only one payout or one charge has."""
+def seen_by_reference(operation: Operation, found: tuple[Transaction, ...]) -> tuple[Seen, Transaction | None]:
+    """Judge what is found under a reference that only one payout or one charge has.
+
+    What has another amount is not ours, whoever made it: then nobody can tell, and somebody must look.
+    """
+    if strangers(operation, found):
+        return Seen.CANNOT_TELL, None
     for status, seen in (
         (AttemptStatus.SUCCEEDED, Seen.DONE),
         (AttemptStatus.PENDING, Seen.UNDER_WAY),
@@ -114,6 +138,11 @@ def seen_by_reference(found: tuple[Transaction, ...]) -> tuple[Seen, Transaction
         if transaction is not None:
             return seen, transaction
     return (Seen.CANNOT_TELL, found[0]) if found else (Seen.NOT_THERE, None)
+
+
+def strangers(operation: Operation, found: tuple[Transaction, ...]) -> tuple[str, ...]:
+    """Name what is found under the reference of an operation, and has another amount or currency than it."""
+    return tuple(item.transaction_id for item in found if item.amount is not None and item.amount != operation.amount)
 
 
 def seen_refund(operation: Operation, found: tuple[Transaction, ...]) -> tuple[Seen, Transaction | None]:

@@ -27,6 +27,8 @@ GROUP_MAX = 20
 CONCURRENCY = 8
 # Ends before Celery's soft limit does, so that a slow provider is an outcome and not an interruption.
 TASK_TIMEOUT_S = SOFT_TIME_LIMIT_S - 3
+# What it takes to write the outcomes of a group.
+_WRITING_S = 2.0
 
 
 async def execute(context: Context, operation_id: UUID) -> str:
@@ -40,6 +42,7 @@ async def execute_many(context: Context, operation_ids: Sequence[UUID]) -> dict[
     Only as many rows are leased as are called at once. What there is no time for is sent on as another task.
     """
     begun = time.monotonic()
+    until = begun + TASK_TIMEOUT_S - _WRITING_S
     ended: dict[UUID, str] = {}
     left = list(dict.fromkeys(operation_ids))
     while left:
@@ -49,7 +52,7 @@ async def execute_many(context: Context, operation_ids: Sequence[UUID]) -> dict[
         taken = await take(context, left, CONCURRENCY)
         ended |= taken.ended
         results = await asyncio.gather(
-            *(_run(context, taken, operation) for operation in taken.leased), return_exceptions=True
+            *(_run(context, taken, operation, until) for operation in taken.leased), return_exceptions=True
         )
         failure: BaseException | None = None
         for operation, result in zip(taken.leased, results, strict=True):
@@ -64,9 +67,10 @@ async def execute_many(context: Context, operation_ids: Sequence[UUID]) -> dict[
     return ended
 
 
-async def _run(context: Context, taken: Taken, operation: Operation) -> str:
+async def _run(context: Context, taken: Taken, operation: Operation, until: float) -> str:
     if operation.kind is OperationKind.STATUS_QUERY:
         return await query_attempt(context, operation, taken.token)
-    talk = Talk(recipient=taken.recipients.get(operation.payout_id) if operation.payout_id else None)
+    recipient = taken.recipients.get(operation.payout_id) if operation.payout_id else None
+    talk = Talk(recipient=recipient, until=until)
     outcome = await converse(context, operation, talk, may_call=operation.id not in taken.only_asks)
     return await write(context, operation, taken.token, outcome, talk)

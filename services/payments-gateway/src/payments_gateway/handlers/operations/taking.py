@@ -21,7 +21,7 @@ from payments_gateway.domain.sending import (
     sends_first,
     start_of,
 )
-from payments_gateway.domain.switches import PAYOUTS, provider_switch
+from payments_gateway.domain.switches import DEPOSITS, PAYOUTS, provider_switch
 from payments_gateway.handlers import metrics
 from payments_gateway.handlers.context import Context
 from payments_gateway.handlers.payout_balance import refresh
@@ -65,6 +65,8 @@ class Surroundings:
         names = [provider_switch(operation.provider)]
         if operation.kind is OperationKind.PAYOUT:
             names.append(PAYOUTS)
+        elif operation.kind is OperationKind.CHARGE:
+            names.append(DEPOSITS)
         return next((f"stopped: {self.stopped[name]}"[:500] for name in names if name in self.stopped), None)
 
 
@@ -121,7 +123,7 @@ async def _surroundings(tx: AsyncConnection, due: list[Operation], looked: Looke
     around = Surroundings(looked)
     if not due:
         return around
-    names = {provider_switch(row.provider) for row in due} | {PAYOUTS}
+    names = {provider_switch(row.provider) for row in due} | {PAYOUTS, DEPOSITS}
     around.stopped = {item.name: item.reason for item in await switch_store.stopped_of(tx, *sorted(names))}
     new = [row for row in due if sends_first(row)]
     around.payouts = await payouts_state.states(tx, [row.payout_id for row in new if row.payout_id is not None])
@@ -194,12 +196,14 @@ async def _charge(
     context: Context, tx: AsyncConnection, row: Operation, around: Surroundings, taken: Taken, now: datetime
 ) -> None:
     invoice = around.invoices.get(row.of_invoice)
-    if invoice is None:
+    given_up_at = row.created_at + timedelta(seconds=context.settings.deposit_expires_s)
+    if invoice is None and now < given_up_at:
         await _put_off(context, tx, row, taken, now, "waits for the invoice")
-    elif invoice.payable_at(now):
+    elif invoice is not None and invoice.payable_at(now):
         _lease(row, around.looked, taken)
     else:
-        await _supersede(tx, row, f"the invoice is {invoice.status}", now)
+        reason = "the invoice never came" if invoice is None else f"the invoice is {invoice.status}"
+        await _supersede(tx, row, reason, now)
         attempt = await attempt_store.get(tx, row.payment_id, lock=True) if row.payment_id else None
         if attempt is not None:
             await attempt_store.update(tx, replace(attempt, status=AttemptStatus.CANCELED), now)

@@ -1,7 +1,8 @@
 """One try of an operation at its provider: call what was never sent, ask about what may have been (I-08)."""
 
 import asyncio
-from collections.abc import Awaitable
+import time
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import TypeVar
@@ -15,11 +16,13 @@ from payments_gateway.domain.operations import (
     Seen,
     after_call,
     after_question,
+    after_repeated_refusal,
     exhausted,
     lookalikes,
     next_step,
     seen_by_reference,
     seen_refund,
+    strangers,
 )
 from payments_gateway.domain.provider import (
     Answer,
@@ -50,6 +53,7 @@ _CLOCK_SKEW = timedelta(minutes=5)
 _KEY_REMEMBERED = timedelta(hours=1) - _CLOCK_SKEW
 _BY_REFERENCE = frozenset({OperationKind.PAYOUT, OperationKind.CHARGE})
 _NO_NETWORK = "-"
+_CALL_LEAST_S = 0.1
 
 
 @dataclass(slots=True)
@@ -60,6 +64,8 @@ class Talk:
     payment: Transaction | None = None
     recipient: tuple[bytes, str] | None = field(default=None, repr=False)
     """Where a payout goes, sealed, and what it is for."""
+    until: float | None = None
+    """The monotonic moment at which the talk must be over, so that its outcome can still be written."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,16 +136,16 @@ async def _refused_again(line: Line, answer: Answer) -> Outcome:
     seen, transaction = await _ask(line)
     if seen is not Seen.NOT_THERE:
         return after_question(operation, seen, transaction)
-    settled_at = (operation.first_sent_at or operation.created_at) + timedelta(
-        seconds=line.context.settings.operation_settles_after_s
-    )
-    return after_call(operation, answer, slow_method=False, was_unknown=line.context.clock.now() < settled_at)
+    settles = timedelta(seconds=line.context.settings.operation_settles_after_s)
+    return after_repeated_refusal(operation, answer, line.context.clock.now(), settles)
 
 
 async def call(line: Line) -> Answer:
-    """Make the call of an operation; what takes too long is unknown."""
+    """Make the call of an operation; what takes too long is unknown, and what there is no time for is not begun."""
+    if _left_s(line) < _CALL_LEAST_S:
+        return Answer(Verdict.NOT_SENT, _unspoken(), reason="no time was left")
     try:
-        answer = await _bounded(line, _call(line))
+        answer = await _bounded(line, lambda: _call(line))
     except TimeoutError:
         answer = Answer(Verdict.UNKNOWN, _silent(line), reason="the provider took too long")
     await _note(line, answer.exchange, answer.verdict.value)
@@ -197,13 +203,19 @@ def _recipient(line: Line) -> tuple[Recipient | None, str]:
 
 def _refused(code: str, reason: str) -> Answer:
     """Refuse by ourselves: nothing was sent."""
-    return Answer(Verdict.REJECTED, Exchange(_NO_NETWORK, "/", {}, None, None, None, 0), reason=reason, code=code)
+    return Answer(Verdict.REJECTED, _unspoken(), reason=reason, code=code)
+
+
+def _unspoken() -> Exchange:
+    return Exchange(_NO_NETWORK, "/", {}, None, None, None, 0)
 
 
 async def _ask(line: Line) -> tuple[Seen, Transaction | None]:
     """Ask the provider what it knows of an operation; no answer in time tells nothing."""
+    if _left_s(line) < _CALL_LEAST_S:
+        return Seen.CANNOT_TELL, None
     try:
-        return await _bounded(line, _ask_kind(line))
+        return await _bounded(line, lambda: _ask_kind(line))
     except TimeoutError:
         await _note(line, _silent(line), "asked")
         return Seen.CANNOT_TELL, None
@@ -227,7 +239,13 @@ async def _ask_by_reference(line: Line) -> tuple[Seen, Transaction | None]:
     else:
         return Seen.CANNOT_TELL, None
     await _heard(line, found)
-    return seen_by_reference(found.transactions) if found.known else (Seen.CANNOT_TELL, None)
+    if not found.known:
+        return Seen.CANNOT_TELL, None
+    others = strangers(operation, found.transactions)
+    if others:
+        metrics.OPERATIONS_ALARM.labels(operation.kind.value).inc()
+        log.error("a reference is taken by another amount: look", operation_id=str(operation.id), transactions=others)
+    return seen_by_reference(operation, found.transactions)
 
 
 async def _ask_payment(line: Line) -> tuple[Seen, Transaction | None]:
@@ -287,9 +305,15 @@ async def _unclaimed(context: Context, operation: Operation, alike: frozenset[st
     return bool(left)
 
 
-async def _bounded(line: Line, speaking: Awaitable[T]) -> T:
-    async with asyncio.timeout(line.context.settings.operation_timeout_s):
-        return await speaking
+async def _bounded(line: Line, speaking: Callable[[], Awaitable[T]]) -> T:
+    async with asyncio.timeout(_left_s(line)):
+        return await speaking()
+
+
+def _left_s(line: Line) -> float:
+    """Return how long the provider may take: what is left of the task, at most what one call may last."""
+    most_s = line.context.settings.operation_timeout_s
+    return most_s if line.talk.until is None else min(most_s, line.talk.until - time.monotonic())
 
 
 def _silent(line: Line) -> Exchange:

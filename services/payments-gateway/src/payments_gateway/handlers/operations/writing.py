@@ -36,7 +36,7 @@ async def write(context: Context, operation: Operation, token: UUID, outcome: Ou
     now = context.clock.now()
     tries = operation.attempts + 1
     delay_s = backoff_s(tries, context.settings.operation_retry_base_s, context.settings.operation_retry_cap_s)
-    next_at = now + timedelta(seconds=delay_s)
+    next_at = now + timedelta(seconds=max(delay_s, outcome.least_s))
     word = _word(operation, outcome)
     values = _values(operation, outcome, word, next_at)
     reported = False
