@@ -200,7 +200,7 @@ class Nemesis:
         with httpx2.Client(base_url=self.mock_url, timeout=10, trust_env=False) as client:
             client.put("/sandbox/balance", json={"RUB": "0.00"}).raise_for_status()
             self._pause(1.0, 3.0)
-            client.put("/sandbox/balance", json={"RUB": "1000000000.00"}).raise_for_status()
+            client.put("/sandbox/balance", json={"RUB": "50000000.00"}).raise_for_status()
 
     def kill_after_acceptance(self) -> None:
         """Kill the worker once the provider has accepted a transfer and before its answer has arrived."""
@@ -237,7 +237,7 @@ class Nemesis:
             client.post("/sandbox/notifications/release")
         with httpx2.Client(base_url=self.mock_url, timeout=10, trust_env=False) as client:
             client.delete("/sandbox/chaos")
-            client.put("/sandbox/balance", json={"RUB": "1000000000.00"})
+            client.put("/sandbox/balance", json={"RUB": "50000000.00"})
         for process in (*self.stack.infra.processes.values(), *self.stack.processes.values()):
             process.resume()
             if not process.alive:

@@ -31,7 +31,7 @@ class Settings(BaseSettings):
     data_dir: Path = Path("build/sandbox/mock")
     shops: Annotated[list[Shop], NoDecode] = Field(default_factory=list)
     shops_file: Path | None = None
-    opening_balance: str = Field(default="1000000000.00", description="In roubles, of a new or emptied gateway.")
+    opening_balance: str = Field(default="90000000.00", description="In roubles, of a new or emptied gateway.")
 
     @field_validator("shops", mode="before")
     @classmethod

@@ -16,7 +16,7 @@ import pytest
 from .conftest import KEYS, WAIT_S, Gateway, Start
 
 pytestmark = pytest.mark.integration
-OPENING = Decimal("1000000000.00")
+OPENING = Decimal("90000000.00")
 
 
 async def test_deposits_add_and_withdrawals_take(gateway: Gateway) -> None:

@@ -9,7 +9,7 @@ from uuid import UUID
 import httpx2
 import pytest
 
-from copeck.kernel.money import Money
+from copeck.kernel.money import MINOR_MAX, Money
 from payments_gateway.domain.provider import (
     Answer,
     AttemptStatus,
@@ -21,6 +21,7 @@ from payments_gateway.domain.provider import (
     Provider,
     RawCallback,
     Shop,
+    SilentProviderError,
     UnreadableCallback,
     Verdict,
     WidgetOrder,
@@ -233,7 +234,6 @@ class PayoutContract:
     async def test_a_question_after_a_payout_that_is_not_answered_proves_nothing(self, status: int) -> None:
         client = self.payouts(lambda _request: httpx2.Response(status, text="no"))
         assert not (await client.find_payout(self.shop, reference=f"{PAYOUT}-2")).known
-        assert await client.balance(self.shop, currency="RUB") is None
 
 
 class CallbackContract:
@@ -389,6 +389,31 @@ class TestMock(ProviderContract, PayoutContract):
         shown = {"balance": "1000000.07", "currency": "RUB"}
         client = self.payouts(lambda _request: httpx2.Response(200, json=shown))
         assert await client.balance(self.shop, currency="RUB") == Money(100_000_007, "RUB")
+
+    @pytest.mark.parametrize(
+        ("said", "minor"), [("90000000.00", MINOR_MAX), ("90000000.01", MINOR_MAX), ("1e30", MINOR_MAX), ("0.00", 0)]
+    )
+    async def test_more_than_any_amount_is_enough_for_every_amount(self, said: str, minor: int) -> None:
+        shown = {"balance": said, "currency": "RUB"}
+        client = self.payouts(lambda _request: httpx2.Response(200, json=shown))
+        assert await client.balance(self.shop, currency="RUB") == Money(minor, "RUB")
+
+    async def test_a_gateway_without_the_call_tells_no_balance(self) -> None:
+        client = self.payouts(lambda _request: httpx2.Response(404, text="no"))
+        assert await client.balance(self.shop, currency="RUB") is None
+
+    @pytest.mark.parametrize(
+        ("status", "said"),
+        [
+            (401, {}), (429, {}), (500, {}), (200, {}), (200, {"balance": "NaN", "currency": "RUB"}),
+            (200, {"balance": "1.00", "currency": "USD"}), (200, {"balance": "x", "currency": "RUB"}),
+        ],
+    )  # fmt: skip
+    async def test_a_balance_that_is_not_told_is_not_taken_for_plenty(self, status: int, said: dict[str, str]) -> None:
+        client = self.payouts(lambda _request: httpx2.Response(status, json=said))
+        with pytest.raises(SilentProviderError) as silent:
+            await client.balance(self.shop, currency="RUB")
+        assert (silent.value.status, silent.value.retry_after_s) == (503, 5)
 
     async def test_a_charge_and_a_refund_are_found_by_their_ids(self) -> None:
         def known(request: httpx2.Request) -> httpx2.Response:

@@ -12,7 +12,7 @@ from enum import StrEnum
 from typing import Any, Protocol
 from uuid import UUID
 
-from copeck.kernel.errors import InvalidValueError
+from copeck.kernel.errors import DomainError, InvalidValueError
 from copeck.kernel.money import Money
 from payments_gateway.domain.failures import Failure
 from payments_gateway.domain.recipients import Recipient, RecipientKind
@@ -254,7 +254,10 @@ class PayoutClient(Protocol):
         ...
 
     async def balance(self, shop: Shop, *, currency: str) -> Money | None:
-        """Return what payouts can be made from; None where the provider has no such call or does not say."""
+        """Return what payouts can be made from; None where the provider has no such call.
+
+        SilentProviderError where it has the call and did not answer it.
+        """
         ...
 
 
@@ -370,6 +373,15 @@ class NoWidgetError(InvalidValueError):
 
     type = "provider-without-page"
     title = "This provider shows no page"
+
+
+class SilentProviderError(DomainError):
+    """A provider did not answer a question that must be answered first."""
+
+    type = "provider-silent"
+    title = "The provider does not answer at this moment"
+    status = 503
+    retry_after_s = 5
 
 
 class UnreadableCallback(Exception):

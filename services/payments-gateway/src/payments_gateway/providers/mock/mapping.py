@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any
 
-from copeck.kernel.money import Money, MoneyError
+from copeck.kernel.money import MINOR_MAX, Money, MoneyError
 from payments_gateway.domain.provider import AttemptStatus, Transaction, Verdict
 from payments_gateway.providers.words import UNKNOWN_WORDS
 
@@ -33,6 +33,15 @@ def money(value: object, currency: object) -> Money | None:
     try:
         return Money.parse(text(value) or "", text(currency) or "")
     except MoneyError:
+        return None
+
+
+def balance(value: object, currency: str) -> Money | None:
+    """Read what is there to pay out, in major units; more than one amount can be counts as the most that it can be."""
+    try:
+        most = Money(MINOR_MAX, currency)
+        return most if Decimal(text(value) or "") > Decimal(most.value) else money(value, currency)
+    except (MoneyError, ArithmeticError):
         return None
 
 
