@@ -98,10 +98,6 @@ class Call:
         self.required(name)
         return parse_amount(self.parameters[name.lower()])
 
-    def optional_amount(self, name: str = "Amount") -> int | None:
-        """An amount that may be left out."""
-        return None if self.text(name) is None else self.amount(name)
-
 
 Handler = Callable[[Call], Awaitable[Answer]]
 
