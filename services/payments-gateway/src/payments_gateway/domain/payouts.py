@@ -195,16 +195,20 @@ _WORDS = {
     "unknown_source": "The source cannot make payouts",
     "already_requested": "A payout with this id and other terms exists",
     "outcome_unknown": "The provider has not said what became of it; it is being asked",
-    "provider_balance_short": "The provider's balance is too low",
-    "unknown_wallet": "The wallet does not exist",
+    "insufficient_balance": "The provider's balance is too low",
     "batch_canceled": "The batch was canceled before it was sent",
     "rejected": "The provider refused",
-    "attempts_exhausted": "It was tried as often as is allowed",
-    "not_sent": "The provider could not be reached",
+    "declined": "The provider refused",
+    "provider_unavailable": "It was tried as often as is allowed; the provider never took it",
+    "recipient_unreadable": "The recipient's details cannot be read any more: ask for the payout anew",
+    "recipient_not_supported": "The provider does not reach recipients of this kind",
+    "recipient_blocked": "The provider does not pay this recipient",
+    "payouts_not_supported": "The provider sends no money out",
     "failed": "The provider could not make it",
 }
 
 
 def words_of(code: str) -> str:
     """Say what a code of failure means to a clerk; the provider's own reason stands beside it."""
-    return _WORDS.get(code, "The payout was refused" if code else "")
+    # Numbers are a provider's own; its words for them stand beside.
+    return _WORDS.get("rejected" if code.isdigit() else code, "The payout was refused" if code else "")
