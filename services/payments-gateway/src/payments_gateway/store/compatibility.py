@@ -88,11 +88,21 @@ async def payout_page(
 ) -> tuple[int, list[OldPayout]]:
     """Return how many numbered payouts match every word, and one page of them."""
     matching = [_asked.deleted_at.is_(None), *(_matches(term) for term in terms)]
-    count = await tx.scalar(sa.select(sa.func.count()).select_from(_NUMBERED).where(*matching))
+    count = await tx.scalar(count_query(terms))
     keys = [_ORDERS[name].desc() if descending else _ORDERS[name].asc() for name, descending in order]
     # The number settles the order of equals, so that pages neither repeat nor leave out.
     page = _SEEN.where(*matching).order_by(*keys, _ids.number.desc()).offset(offset).limit(limit)
     return int(count or 0), [OldPayout(**row._asdict()) for row in await tx.execute(page)]
+
+
+def count_query(terms: Sequence[str]) -> sa.Select[Any]:
+    """Return the count of numbered payouts: it looks at how they stand only where words are searched in that."""
+    counted = payouts.STANDING if terms else payout_requests
+    numbered = counted.join(
+        compatibility_ids, sa.and_(_ids.kind == IdKind.PAYOUT.value, _ids.id == payout_requests.c.payout_id)
+    )
+    found = [payout_requests.c.deleted_at.is_(None), *(_matches(term) for term in terms)]
+    return sa.select(sa.func.count()).select_from(numbered).where(*found)
 
 
 def _matches(term: str) -> sa.ColumnElement[bool]:

@@ -2,16 +2,19 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from copeck.kernel.ids import first_id_at
 from payments_gateway.tables import operations, payout_batches, payout_requests
 
 BATCH_CANCELED = "batch_canceled"
+_SLACK = timedelta(days=1)
+_YEARS = range(1971, 9999)
 _UNFINISHED = ("ready", "calling", "pending", "unknown")
 
 _state = sa.table(
@@ -132,11 +135,11 @@ STATUS = sa.case(
     else_="requested",
 )
 LAST_ERROR = sa.func.coalesce(_state.c.last_error, _asked.refused_code, "")
-JOINED = (
-    payout_requests.outerjoin(_state, _state.c.id == _asked.payout_id)
-    .outerjoin(payout_batches, payout_batches.c.id == _asked.batch_id)
-    .outerjoin(_last, sa.true())
+STANDING = payout_requests.outerjoin(_state, _state.c.id == _asked.payout_id).outerjoin(
+    payout_batches, payout_batches.c.id == _asked.batch_id
 )
+"""What a payout's status is read from."""
+JOINED = STANDING.outerjoin(_last, sa.true())
 _SEEN = sa.select(
     *(
         _asked[name]
@@ -189,6 +192,19 @@ async def search(
     return [SeenPayout(**row._asdict()) for row in await tx.execute(query)]
 
 
+def id_bounds(since: datetime | None, until: datetime | None) -> list[sa.ColumnElement[bool]]:
+    """Narrow the ids, which have an index and are made in the order of time, to the days around two moments.
+
+    An id is a little older than the moment at which its payout is kept; a day is more than any clocks differ.
+    """
+    found: list[sa.ColumnElement[bool]] = []
+    if since is not None and since.year in _YEARS:
+        found.append(_asked.payout_id >= first_id_at(since - _SLACK))
+    if until is not None and until.year in _YEARS:
+        found.append(_asked.payout_id < first_id_at(until + _SLACK))
+    return found
+
+
 def _conditions(wanted: Filter) -> list[sa.ColumnElement[bool]]:
     found: list[sa.ColumnElement[bool]] = [_asked.deleted_at.is_(None)]
     if wanted.accounts is not None:
@@ -204,6 +220,7 @@ def _conditions(wanted: Filter) -> list[sa.ColumnElement[bool]]:
         (wanted.amount_from, lambda value: _asked.amount_minor >= value),
         (wanted.amount_to, lambda value: _asked.amount_minor <= value),
     )
+    found += id_bounds(wanted.since, wanted.until)
     found += [condition(value) for value, condition in simple if value is not None]
     if wanted.statuses:
         found.append(STATUS.in_(wanted.statuses))
