@@ -11,7 +11,7 @@ import sqlalchemy as sa
 
 from copeck.contracts import events
 from copeck.contracts.envelope import Envelope
-from copeck.kernel.clock import SystemClock
+from copeck.kernel.clock import ManualClock, SystemClock
 from copeck.kernel.ids import new_id
 from copeck.kernel.money import Money
 from copeck.storage.engine import Database
@@ -371,6 +371,45 @@ async def test_a_charge_that_is_declined_is_reported_as_failed(world: PayoutWorl
     assert (attempt["status"], attempt["failure_code"]) == ("failed", "declined")
 
 
+async def test_a_task_that_has_no_time_left_sends_nothing(world: PayoutWorld, monkeypatch: pytest.MonkeyPatch) -> None:
+    payout_id, operation_id = await world.begun()
+    with monkeypatch.context() as hurried:
+        hurried.setattr(operations, "TASK_TIMEOUT_S", 1.0)
+        assert await world.until(operation_id, "ready") == ["ready"]
+    row = await world.operation(operation_id)
+    assert (row["first_sent_at"], row["failure_reason"]) == (None, "no time was left")
+    assert await world.provider.transfers() == {}
+    assert (await world.until(operation_id, "succeeded"))[-1] == "succeeded"
+    assert await world.provider.transfers() == {f"{payout_id}-1": 1}
+
+
+async def test_a_charge_whose_invoice_never_comes_is_given_up(world: PayoutWorld) -> None:
+    await _charge(world, new_id(), new_id())
+    (row,) = await world.table("operations")
+    expires = timedelta(seconds=world.context.settings.deposit_expires_s)
+    clock = world.context.clock = ManualClock(row["created_at"] + expires - timedelta(seconds=1))
+    assert await operations.execute(world.context, row["id"]) == "put off"
+    clock.advance(timedelta(minutes=2))
+    assert await operations.execute(world.context, row["id"]) == "superseded"
+    assert (await world.operation(row["id"]))["failure_reason"] == "the invoice never came"
+    assert [attempt["status"] for attempt in await world.table("attempts")] == ["canceled"]
+    assert await world.provider.transfers() == {}
+
+
+async def test_a_stop_of_deposits_holds_charges_back(world: PayoutWorld) -> None:
+    invoice_id, issued = invoice_event(kind="topup")
+    payment_id = new_id()
+    await event_handler.Events(world.context).handle(_told(issued))
+    await _switch(world, "deposits", stopped=True)
+    await _charge(world, invoice_id, payment_id)
+    (row,) = await world.table("operations")
+    assert await operations.execute(world.context, row["id"]) == "put off"
+    assert (await world.operation(row["id"]))["failure_reason"] == "stopped: the bank is closed"
+    await _switch(world, "deposits", stopped=False, version=2)
+    assert (await world.until(row["id"], "succeeded"))[-1] == "succeeded"
+    assert await world.provider.transfers() == {str(payment_id): 1}
+
+
 async def test_i08_a_charge_whose_answer_is_lost_is_found_by_its_payment(world: PayoutWorld) -> None:
     await world.provider.arm("error_after_success", "deposit")
     invoice_id, issued = invoice_event(kind="topup")
@@ -408,7 +447,7 @@ async def _charge(world: PayoutWorld, invoice_id: UUID, payment_id: UUID) -> Non
         amount=Money(19900, "RUB"), status=AttemptStatus.PENDING, created_at=now,
     )  # fmt: skip
     async with world.context.database.transaction() as tx:
-        await charges.start_charge(tx, attempt, now)
+        await charges.start_charges(tx, [(attempt, None)], now)
 
 
 async def _switch(world: PayoutWorld, name: str, *, stopped: bool, version: int = 1) -> None:

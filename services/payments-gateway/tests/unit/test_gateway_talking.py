@@ -15,10 +15,13 @@ from copeck.kernel.money import Money
 from payments_gateway.composition import make_context
 from payments_gateway.domain.models import Operation, OperationKind, OperationStatus
 from payments_gateway.domain.operations import Outcome, Seen, seen_by_reference
-from payments_gateway.domain.provider import AttemptStatus, Transaction
+from payments_gateway.domain.provider import AttemptStatus, SilentProviderError, Transaction
 from payments_gateway.handlers import metrics
+from payments_gateway.handlers.context import Context
 from payments_gateway.handlers.operations.taking import Surroundings
 from payments_gateway.handlers.operations.talking import Talk, converse
+from payments_gateway.handlers.payout_balance import refresh
+from payments_gateway.handlers.payout_commands import check_balance
 from payments_gateway.providers.mock import Mock
 from payments_gateway.providers.mock.client import MockClient
 from payments_gateway.settings import GatewaySettings, ShopSettings
@@ -38,7 +41,8 @@ SHOP = ShopSettings.model_validate(
 Handler = Callable[[httpx2.Request], httpx2.Response]
 
 
-async def tried(operation: Operation, handler: Handler, talk: Talk | None = None) -> Outcome:
+def speaking(handler: Handler) -> Context:
+    """A gateway that speaks to a handler instead of the network, and to no database."""
     settings = GatewaySettings(
         database_url="postgresql://nobody@127.0.0.1:1/none", redis_url="", shops=(SHOP,),
         operation_settles_after_s=SETTLES_S, mock_gateway_url="http://provider.test",
@@ -46,6 +50,11 @@ async def tried(operation: Operation, handler: Handler, talk: Talk | None = None
     context = make_context(settings)
     context.providers = {"mock": Mock(MockClient(httpx2.MockTransport(handler)))}
     context.clock = ManualClock(NOW)
+    return context
+
+
+async def tried(operation: Operation, handler: Handler, talk: Talk | None = None) -> Outcome:
+    context = speaking(handler)
     try:
         return await converse(context, operation, talk or Talk())
     finally:
@@ -151,3 +160,15 @@ async def test_nothing_is_begun_that_the_task_has_no_time_for(status: OperationS
     talk = Talk(until=time.monotonic() - 1)
     outcome = await tried(replace(CHARGE, status=status), handler, talk)
     assert (outcome.status, outcome.again, talk.exchanges) == (ended, True, [])
+
+
+async def test_an_approval_waits_for_a_provider_that_does_not_answer_and_sending_does_not() -> None:
+    context = speaking(lambda _request: httpx2.Response(500, text="no"))
+    owed = Money(1, "RUB")
+    with pytest.raises(SilentProviderError) as silent:
+        await check_balance(context, "mock", "main", owed)
+    assert (silent.value.status, silent.value.retry_after_s) == (503, 5)
+    key = ("mock", "main", "RUB")
+    await refresh(context, [key])
+    assert context.balances.enough(key, owed)
+    await context.close()

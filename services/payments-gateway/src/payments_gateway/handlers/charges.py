@@ -15,20 +15,12 @@ from payments_gateway.store import operations as operation_store
 _JANITOR_AFTER = timedelta(seconds=5)
 
 
-async def start_charge(
-    tx: AsyncConnection, attempt: Attempt, now: datetime, *, correlation_id: str | None = None
-) -> UUID:
-    """Keep an attempt, and the charge of its amount at its provider; returns the operation's id.
-
-    Nothing is called before the attempt's invoice is known to be payable: the event that says so has it executed. The
-    attempt's id is the payment's and, at the provider, the order's.
-    """
-    (operation_id,) = await start_charges(tx, [(attempt, correlation_id)], now)
-    return operation_id
-
-
 async def start_charges(tx: AsyncConnection, wanted: Sequence[tuple[Attempt, str | None]], now: datetime) -> list[UUID]:
-    """Keep attempts (each with its correlation id) and their charges, in one statement a table; as `start_charge`."""
+    """Keep attempts (each with its correlation id), and the charge of each one's amount at its provider.
+
+    Nothing is called before an attempt's invoice is known to be payable: the event that says so has it executed. The
+    attempt's id is the payment's and, at the provider, the order's. One statement a table; returns the operations' ids.
+    """
     await attempt_store.add_many(tx, [(attempt, str(attempt.payment_id)) for attempt, _ in wanted])
     operations = [
         Operation(
