@@ -69,6 +69,8 @@ class Spec:
     ready_timeout_s: float = 60.0
     stop_timeout_s: float = 20.0
     inherit_env: bool = True
+    nice: int = 0
+    """How far it yields the processor to others, as `nice` counts."""
 
 
 def start_ticks(pid: int) -> int | None:
@@ -78,6 +80,14 @@ def start_ticks(pid: int) -> int | None:
     except OSError:
         return None
     return int(text.rpartition(")")[2].split()[19])
+
+
+def _yield_to_others(pid: int, nice: int) -> None:
+    """Lower a process's priority. Where the kernel groups sessions, it is the group's that counts: each is one here."""
+    with contextlib.suppress(OSError):
+        os.setpriority(os.PRIO_PROCESS, pid, nice)
+    with contextlib.suppress(OSError):
+        Path(f"/proc/{pid}/autogroup").write_text(str(nice), encoding="ascii")
 
 
 def log_tail(path: Path) -> str:
@@ -143,6 +153,8 @@ class Process:
             )
         self.wanted = True
         self._guard.tell(f"+ {self._popen.pid}")
+        if spec.nice:
+            _yield_to_others(self._popen.pid, spec.nice)
 
     def wait_ready(self) -> None:
         """Wait until the health check passes; a RunnerError with the end of the log when it does not."""

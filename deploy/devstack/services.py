@@ -16,7 +16,7 @@ PROVIDER, MOCK_PROVIDER = "cloudpayments", "mock"
 SHOP = "main"
 # What the mock gateway's shop may sell: no product is called so, so that payers are never sent to a page it has not.
 MOCK_PRODUCTS = ("mock",)
-_NICE = ("nice", "-n", "10")
+_NICE = 15
 
 
 @dataclass(frozen=True)
@@ -193,12 +193,13 @@ def create(
     at = port or wiring.ports[service.name]
     spec = Spec(
         name=name or service.name,
-        command=[*(_NICE if service.behind else ()), sys.executable, "-m", *service.command],
+        command=[sys.executable, "-m", *service.command],
         env=environment(service, wiring, at),
         cwd=ROOT,
         health=health.http(f"http://{HOST}:{at}{service.health_path}"),
         # Nine interpreters start at once; on a busy machine of two cores that takes its time.
         ready_timeout_s=180,
+        nice=_NICE if service.behind else 0,
         stop_timeout_s=20,
     )
     return Process(spec, context.scratch.logs, context.guard)
