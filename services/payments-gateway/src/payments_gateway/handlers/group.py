@@ -36,13 +36,11 @@ class TooManyWaitingError(DomainError):
 class GroupCommit(Generic[T, R]):
     """Feeds one function that commits a batch and returns a result for each of its items, in their order."""
 
-    def __init__(self, name: str, commit: Callable[[list[T]], Awaitable[list[R]]], *, lanes: int = 1) -> None:
-        """`lanes`: how many commits may be under way at a time; with more than one, nothing is ordered."""
+    def __init__(self, name: str, commit: Callable[[list[T]], Awaitable[list[R]]]) -> None:
         self._name = name
         self._commit = commit
-        self._lanes = lanes
         self._waiting: list[tuple[T, asyncio.Future[R]]] = []
-        self._drainers: list[asyncio.Task[None]] = []
+        self._drainer: asyncio.Task[None] | None = None
 
     async def submit(self, item: T) -> R:
         """Have an item committed; returns its result after the commit, raises when there was none."""
@@ -50,9 +48,8 @@ class GroupCommit(Generic[T, R]):
             raise TooManyWaitingError(f"{self._name}: {WAITING_MAX} are waiting")
         done: asyncio.Future[R] = asyncio.get_running_loop().create_future()
         self._waiting.append((item, done))
-        self._drainers = [drainer for drainer in self._drainers if not drainer.done()]
-        if len(self._drainers) < self._lanes:
-            self._drainers.append(asyncio.create_task(self._drain(), name=self._name))
+        if self._drainer is None or self._drainer.done():
+            self._drainer = asyncio.create_task(self._drain(), name=self._name)
         # Shielded: a caller that goes away does not undo the commit that others share.
         return await asyncio.shield(done)
 

@@ -36,8 +36,7 @@ class WalletRequests:
     _dropping: set[asyncio.Task[None]] = field(default_factory=set)
 
     def __post_init__(self) -> None:
-        # While one commit waits for the disk, the next batch is read and judged.
-        self._group = GroupCommit("wallet requests", self._commit, lanes=2)
+        self._group = GroupCommit("wallet requests", self._commit)
 
     async def ask(self, asked: Asked) -> StoredAnswer:
         """Keep a request with its command; under one key once. The answer has the payment's id. Raises refusals."""
