@@ -89,8 +89,8 @@ def _run(stack: Stack, mint: TokenMint, seconds: int, clients: int, wallets: int
 
 def _second_gateway(stack: Stack) -> str:
     """Start one more gateway, so that requests, events and the outbox do not share one event loop; return its URL."""
-    stack.add("payments-gateway", "payments-gateway-2")
-    return f"http://{HOST}:{stack.context.ports.take('payments-gateway-2')}"
+    process = stack.add("payments-gateway", "payments-gateway-2")
+    return f"http://{HOST}:{process.spec.env['COPECK_LISTEN_PORT']}"
 
 
 def _failures(report: dict[str, Any], *, full: bool) -> list[str]:
