@@ -13,7 +13,6 @@ from rich.console import Console
 
 from copeck.testkit.tokens import JwksServer, TokenMint
 from deploy.devstack.console import say
-from deploy.devstack.ports import HOST
 from deploy.devstack.running import print_operator
 from deploy.devstack.stack import Stack
 from tests.load import measure, people
@@ -64,9 +63,8 @@ def _run(stack: Stack, mint: TokenMint, seconds: int, clients: int, wallets: int
         )
         say("load", f"{wallets} wallets and {len(world.invoices)} invoices in {time.monotonic() - began:.1f} s")
         urls = state["urls"]
-        gateways = [urls["payments-gateway"], _second_gateway(stack)]
         # A seeded generator for a repeatable mix of requests; nothing secret comes out of it.
-        traffic = Traffic(world, gateways, urls["subscriptions"], random.Random(seed))
+        traffic = Traffic(world, urls["payments-gateway"], urls["subscriptions"], random.Random(seed))
         asyncio.run(traffic.run(clients, seconds))
         say("load", f"{len(traffic.asked)} requests were accepted; waiting until all is settled")
         settled = measure.settle(database)
@@ -85,12 +83,6 @@ def _run(stack: Stack, mint: TokenMint, seconds: int, clients: int, wallets: int
         }
     report["failed"] = _failures(report, full=seconds >= 60)
     return report
-
-
-def _second_gateway(stack: Stack) -> str:
-    """Start one more gateway, so that requests, events and the outbox do not share one event loop; return its URL."""
-    process = stack.add("payments-gateway", "payments-gateway-2")
-    return f"http://{HOST}:{process.spec.env['COPECK_LISTEN_PORT']}"
 
 
 def _failures(report: dict[str, Any], *, full: bool) -> list[str]:

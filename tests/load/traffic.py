@@ -36,7 +36,7 @@ class Traffic:
     """What was asked so far, and what is left to ask for."""
 
     world: World
-    gateways: list[str]
+    gateway: str
     subscriptions: str
     random: random.Random
     asked: list[Asked] = field(default_factory=list)
@@ -46,10 +46,10 @@ class Traffic:
     async def run(self, clients: int, seconds: float) -> None:
         """Keep so many clients busy for so long."""
         ends = time.monotonic() + seconds
-        await asyncio.gather(*(self._client(self.gateways[n % len(self.gateways)], ends) for n in range(clients)))
+        await asyncio.gather(*(self._client(ends) for _ in range(clients)))
 
-    async def _client(self, gateway_url: str, ends: float) -> None:
-        places = [urlsplit(url) for url in (gateway_url, self.subscriptions)]
+    async def _client(self, ends: float) -> None:
+        places = [urlsplit(url) for url in (self.gateway, self.subscriptions)]
         gateway, subscriptions = (Connection(place.hostname or "", place.port or 80) for place in places)
         kinds, weights = list(SHARES), list(SHARES.values())
         try:

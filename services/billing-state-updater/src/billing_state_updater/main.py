@@ -19,6 +19,7 @@ from billing_state_updater.store import shards as store
 from billing_state_updater.store.arrays import register
 from billing_state_updater.transport import EventPublisher
 from copeck.contracts.registry import EVENTS_EXCHANGE, SHARDS, UPDATER
+from copeck.kernel.memory import calm_collector
 from copeck.messaging.errors import BrokerUnavailableError
 from copeck.observability.health import Health, HealthServer
 from copeck.observability.logs import configure_logging, get_logger
@@ -192,6 +193,7 @@ class Updater:
 
 
 def _run(main: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    calm_collector()
     try:
         import uvloop
     except ImportError:

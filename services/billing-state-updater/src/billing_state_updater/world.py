@@ -18,8 +18,8 @@ from billing_state_updater.domain.aggregates import Account, Invoice, Payment, P
 from billing_state_updater.domain.fold import step_invoice, step_payout
 from billing_state_updater.domain.outcomes import Announcement, Applied, Illegal, Outcome, Poison, Stale, Transfer
 from copeck.contracts import commands, events
-from copeck.contracts.registry import REGISTRY
 from copeck.contracts.base import Command, Message
+from copeck.contracts.registry import REGISTRY
 from copeck.kernel.ids import new_id
 
 

@@ -3,6 +3,7 @@
 import uvicorn
 from fastapi import FastAPI
 
+from copeck.kernel.memory import calm_collector
 from copeck.kernel.settings import Settings
 
 _KEEP_ALIVE_S = 75
@@ -13,6 +14,7 @@ _CONCURRENCY_MAX = 512
 
 def serve(app: FastAPI, settings: Settings) -> None:
     """Serve until SIGTERM or SIGINT; requests in flight are answered first."""
+    calm_collector()
     uvicorn.Server(server_config(app, settings)).run()
 
 
