@@ -16,7 +16,7 @@ PROVIDER, MOCK_PROVIDER = "cloudpayments", "mock"
 SHOP = "main"
 # What the mock gateway's shop may sell: no product is called so, so that payers are never sent to a page it has not.
 MOCK_PRODUCTS = ("mock",)
-_NICE = 15
+_NICE = 19
 
 
 @dataclass(frozen=True)
