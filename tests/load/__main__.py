@@ -24,7 +24,7 @@ REQUIRED_PER_SECOND = 300.0
 _INVOICES_PER_S = 300
 
 # One lane: with everything on two cores, fewer and larger commits cost less than two that overlap.
-SETTINGS = {"COPECK_LOG_LEVEL": "WARNING", "COPECK_LANES": "1"}
+SETTINGS = {"COPECK_LOG_LEVEL": "WARNING", "COPECK_LANES": "1", "COPECK_WORKER_CONCURRENCY": "1"}
 
 app = typer.Typer(add_completion=False)
 console = Console(width=110)

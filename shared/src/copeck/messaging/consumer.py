@@ -11,7 +11,7 @@ import contextlib
 import logging
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Protocol
 
@@ -22,6 +22,7 @@ from aio_pika.abc import AbstractIncomingMessage
 from copeck.contracts.base import ContractError
 from copeck.contracts.envelope import Envelope
 from copeck.kernel.errors import DomainError
+from copeck.messaging.acknowledgements import Acknowledgements
 from copeck.messaging.backoff import Backoff
 from copeck.messaging.connection import (
     CONNECT_TIMEOUT_S,
@@ -58,6 +59,7 @@ class _Session:
 
     lost: asyncio.Event
     tasks: set[asyncio.Task[None]]
+    acknowledgements: Acknowledgements = field(default_factory=Acknowledgements)
 
 
 class Consumer:
@@ -189,12 +191,13 @@ class Consumer:
 
     async def _take(self, message: AbstractIncomingMessage, session: _Session) -> None:
         started = time.monotonic()
+        session.acknowledgements.taken(message.delivery_tag or 0)
         try:
             envelope = Envelope.parse(
                 dict(message.headers), message.body, message_id=message.message_id, sender=message.user_id
             )
         except ContractError as error:
-            task = asyncio.ensure_future(self._set_aside(message, None, f"contract: {error}"))
+            task = asyncio.ensure_future(self._set_aside(message, None, f"contract: {error}", session))
         else:
             before = self._subjects.get(envelope.subject)
             task = asyncio.ensure_future(self._handle(message, envelope, before, session, started))
@@ -230,14 +233,15 @@ class Consumer:
             try:
                 await self._handler(envelope)
             except (ContractError, DomainError) as error:
-                await self._set_aside(message, envelope, f"{type(error).__name__}: {error}")
+                await self._set_aside(message, envelope, f"{type(error).__name__}: {error}", session)
                 return
             except Exception as error:
                 if not (is_transient(error) or is_broker_fault(error)):
                     unexpected += 1
                     log.exception("handler of %s failed on %s %s", self.queue, envelope.type, envelope.id)
                     if unexpected >= UNEXPECTED_ATTEMPTS_MAX:
-                        await self._set_aside(message, envelope, f"unexpected {type(error).__name__}: {error}")
+                        reason = f"unexpected {type(error).__name__}: {error}"
+                        await self._set_aside(message, envelope, reason, session)
                         return
                 else:
                     log.warning("%s %s waits: %s", envelope.type, envelope.id, type(error).__name__)
@@ -248,20 +252,22 @@ class Consumer:
                 await self._pause(self._backoff.delay_s(attempt))
                 attempt += 1
             else:
-                await self._acknowledge(message, envelope)
+                await self._acknowledge(message, envelope, session)
                 return
 
-    async def _acknowledge(self, message: AbstractIncomingMessage, envelope: Envelope) -> None:
+    async def _acknowledge(self, message: AbstractIncomingMessage, envelope: Envelope, session: _Session) -> None:
         try:
             with loss_instead_of_cancellation():
-                await message.ack()
+                await session.acknowledgements.done(message.channel, message.delivery_tag or 0)
             metrics.MESSAGES_CONSUMED.labels(self.queue, envelope.type, "done").inc()
         except (aiormq.exceptions.AMQPError, MessagingError, OSError, RuntimeError) as error:
             # The effect is committed; the copy that comes again is recognised by its id.
             log.warning("%s %s was done but not acknowledged: %s", envelope.type, envelope.id, type(error).__name__)
             metrics.MESSAGES_CONSUMED.labels(self.queue, envelope.type, "unacknowledged").inc()
 
-    async def _set_aside(self, message: AbstractIncomingMessage, envelope: Envelope | None, reason: str) -> None:
+    async def _set_aside(
+        self, message: AbstractIncomingMessage, envelope: Envelope | None, reason: str, session: _Session
+    ) -> None:
         """Reject into the dead-letter queue. The reason is kept first: a rejected message cannot carry it."""
         reason = reason[:_REASON_CHARS_MAX]
         type_name = envelope.type if envelope else ""
@@ -278,6 +284,7 @@ class Consumer:
             loss_instead_of_cancellation(),
         ):
             await message.reject(requeue=False)
+        session.acknowledgements.rejected(message.delivery_tag or 0)
         metrics.MESSAGES_CONSUMED.labels(self.queue, type_name, "dead").inc()
 
     async def _pause(self, seconds: float) -> None:
