@@ -14,9 +14,8 @@ def make_context(settings: GatewaySettings, pool_size: int | None = None) -> Con
     unknown = sorted({item.provider for item in settings.shops} - set(PROVIDERS))
     if unknown:
         raise ValueError(f"COPECK_SHOPS names providers that do not exist: {', '.join(unknown)}")
-    database = Database(
-        settings.database_url, pool_size=pool_size or settings.database_pool_size, application="gateway"
-    )
+    size = pool_size or settings.database_pool_size
+    database = Database(settings.database_url, size, application="gateway", ping_after_s=1.0)
     shops = Shops(settings.shop_list(), {code for code, provider in PROVIDERS.items() if not provider.has_widget})
     breaker = Breaker(settings.redis_url, settings.breaker_failures, settings.breaker_open_s)
     return Context(

@@ -97,7 +97,9 @@ async def test_i06_a_payout_s_event_twice_and_a_task_twice_are_one_transfer(worl
     await event_handler.Events(world.context).handle(world.event(events.PayoutPending, payout_id))
     assert len(await world.table("operations")) == 1
     ended = await asyncio.gather(*(operations.execute(world.context, operation_id) for _ in range(5)))
-    assert sorted(ended) in (["leased"] * 4 + ["succeeded"], sorted(["finished", *["leased"] * 3, "succeeded"]))
+    # One of them sends it; the others find it leased, or finished already.
+    assert ended.count("succeeded") == 1
+    assert set(ended) <= {"succeeded", "leased", "finished"}
     assert await world.provider.transfers() == {f"{payout_id}-1": 1}
 
 

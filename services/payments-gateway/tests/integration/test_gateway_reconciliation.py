@@ -14,8 +14,9 @@ from copeck.kernel.money import Money
 from payments_gateway.domain.models import Operation, OperationKind, OperationStatus
 from payments_gateway.domain.operations import Seen
 from payments_gateway.domain.provider import AttemptStatus, Exchange, Findings, Shop, Transaction
-from payments_gateway.handlers import metrics, operations, reconciliation
+from payments_gateway.handlers import metrics, reconciliation
 from payments_gateway.handlers.context import Context
+from payments_gateway.handlers.operations import talking
 from payments_gateway.store import attempts as attempt_store
 
 pytestmark = pytest.mark.integration
@@ -38,8 +39,14 @@ class Listed:
     def client(self) -> "Listed":
         return self
 
+    async def close(self) -> None:
+        """Nothing is held."""
+
     async def find(self, _shop: Shop, **_: object) -> Findings:
         return Findings(True, (), EXCHANGE)
+
+    async def find_refund(self, _shop: Shop, **_: object) -> None:
+        """There is no such call: the list is searched."""
 
     async def list_between(self, _shop: Shop, *, since: datetime, until: datetime, **_: object) -> Findings:
         self.asked.append((since, until))
@@ -125,7 +132,8 @@ async def test_i08_a_refund_that_names_nobody_stops_a_second_call_once_the_key_i
     listed.made.append((sent_at, refund))
 
     async def seen() -> Seen:
-        found, _ = await operations._ask(context, listed, shop, operation, operations.Talk())  # type: ignore[arg-type]
+        line = talking.Line(context, listed, shop, operation, talking.Talk())  # type: ignore[arg-type]
+        found, _ = await talking._ask(line)
         return found
 
     assert await seen() is Seen.NOT_THERE

@@ -21,21 +21,30 @@ from payments_gateway.handlers.events import Events
 from payments_gateway.settings import GatewaySettings
 from payments_gateway.store import switches
 
-from .payout_house import SHOPS, House, Someone, house_of
+from .payout_house import House, Someone, house_of
+from .payout_world import MOCK_SECRET, MockGateway, mock_process
 
 pytestmark = pytest.mark.integration
 
+SHOP = {"provider": "mock", "shop": "main", "public_id": "mock_test", "api_secret": MOCK_SECRET}
 KIND = {"Content-Type": "text/csv; charset=utf-8"}
 HEAD = "amount,currency,recipient_kind,recipient,bank_id,reference\n"
 
 
+@pytest.fixture(scope="module")
+async def provider(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[MockGateway]:
+    """The provider whose balance an approval looks at."""
+    async with mock_process(tmp_path_factory.mktemp("mock")) as running:
+        yield running
+
+
 @pytest.fixture
 async def house(
-    database_urls: dict[str, str], jwks_url: str, clock: ManualClock, token_mint: TokenMint
+    database_urls: dict[str, str], jwks_url: str, clock: ManualClock, token_mint: TokenMint, provider: MockGateway
 ) -> AsyncIterator[House]:
     settings = GatewaySettings.model_validate(
-        {"database_url": database_urls["gateway"], "shops": SHOPS, "jwks_url": jwks_url,
-         "payout_approval_above": {"RUB": 2_000_000}, "mock_gateway_url": "http://127.0.0.1:1"}
+        {"database_url": database_urls["gateway"], "shops": [SHOP], "jwks_url": jwks_url,
+         "payout_approval_above": {"RUB": 2_000_000}, "mock_gateway_url": provider.url}
     )  # fmt: skip
     context = make_context(settings, pool_size=4)
     context.clock = clock

@@ -4,7 +4,7 @@ import time
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 import sqlalchemy as sa
@@ -30,7 +30,6 @@ class Timeouts:
 
 
 DEFAULT_TIMEOUTS = Timeouts()
-PING_AFTER_S = 1.0
 _COMPILER = PGDialect_psycopg()  # type: ignore[no-untyped-call]
 
 
@@ -74,13 +73,13 @@ def _note_use(_connection: Any, record: ConnectionPoolEntry) -> None:
     record.info["used_at"] = time.monotonic()
 
 
-def _find_out_dead(connection: DBAPIConnection, record: ConnectionPoolEntry, _proxy: Any) -> None:
-    """Ask a connection that lay in the pool for a while whether it lives; the pool then makes a new one.
+def _find_out_dead(ping_after_s: float, connection: DBAPIConnection, record: ConnectionPoolEntry, _proxy: Any) -> None:
+    """Ask a connection that lay in the pool for a while whether it lives; the pool makes a new one if it does not.
 
-    After a restart of Postgres the pool is full of dead connections. One that was used a moment ago is not asked: under
-    load the round trip would be one in ten.
+    After a restart of Postgres the pool is full of dead connections. Whoever tries again by itself may save the round
+    trip for one that was used a moment ago: under load it would be one in ten.
     """
-    if time.monotonic() - record.info.get("used_at", 0.0) < PING_AFTER_S:
+    if time.monotonic() - record.info.get("used_at", 0.0) < ping_after_s:
         return
     cursor = connection.cursor()
     try:
@@ -104,7 +103,9 @@ class Database:
         application: str = "copeck",
         timeouts: Timeouts = DEFAULT_TIMEOUTS,
         pre_ping: bool = True,
+        ping_after_s: float = 0.0,
     ) -> None:
+        """`pre_ping` asks each connection that lay in the pool for `ping_after_s` or longer whether it lives."""
         self.url = url
         self.application = application
         self.timeouts = timeouts
@@ -118,7 +119,7 @@ class Database:
         )
         if pre_ping:
             sa.event.listen(self.engine.sync_engine.pool, "checkin", _note_use)
-            sa.event.listen(self.engine.sync_engine.pool, "checkout", _find_out_dead)
+            sa.event.listen(self.engine.sync_engine.pool, "checkout", partial(_find_out_dead, ping_after_s))
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[AsyncConnection]:
