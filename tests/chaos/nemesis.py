@@ -79,6 +79,8 @@ class Nemesis:
     done: Counter[str] = field(default_factory=Counter)
     history: list[tuple[float, str]] = field(default_factory=list)
     invoices: Callable[[], list[str]] = list
+    pay_out: Callable[[], None] = lambda: None
+    """Asks for one payout, so that there is one whose acceptance a kill can follow."""
 
     def __post_init__(self) -> None:
         self._chance = random.Random(self.seed)
@@ -203,14 +205,20 @@ class Nemesis:
             client.put("/sandbox/balance", json={"RUB": "50000000.00"}).raise_for_status()
 
     def kill_after_acceptance(self) -> None:
-        """Kill the worker once the provider has accepted a transfer and before its answer has arrived."""
+        """Kill the worker once the provider has accepted a transfer and before its answer has arrived.
+
+        TimeoutError when nothing was accepted: then it did not happen.
+        """
         with httpx2.Client(base_url=self.mock_url, timeout=10, trust_env=False) as client:
             before = self._accepted(client)
             client.post(
                 "/sandbox/chaos/once", json={"switch": "timeout_after_success", "operation": "withdraw"}
             ).raise_for_status()
-            deadline = time.monotonic() + 5
-            while time.monotonic() < deadline and self._accepted(client) == before:
+            self.pay_out()
+            deadline = time.monotonic() + 10
+            while self._accepted(client) == before:
+                if time.monotonic() > deadline:
+                    raise TimeoutError("the provider accepted no transfer")
                 self._pause(0.02, 0.03)
         self.note("kill -9 gateway-worker, between acceptance and commit")
         process = self.stack.processes["gateway-worker"]

@@ -10,7 +10,7 @@ from typing import Any
 import httpx2
 
 from tests.chaos.buyers import Client, Shop
-from tests.e2e.scenario import Person, log_in, register
+from tests.e2e.scenario import Person, log_in, manager_of, register
 
 AT_ONCE = 6
 OWNERS = 4
@@ -62,8 +62,23 @@ def open_desk(shop: Shop) -> Desk:
             headers={"Idempotency-Key": str(uuid.uuid4())},
             expect=(202,),
         )
+        # From here on only the token is used, on connections of the load's own.
+        owner.http.close()
         desk.owners.append(owner)
     return desk
+
+
+def ask_for_one(desk: Desk) -> None:
+    """Ask for one payout through the mock provider, as a manager; whatever goes wrong is somebody else's harm."""
+    body = {
+        "source": "house:payouts", "amount": _money(12_300), "provider": "mock", "description": "chaos",
+        "recipient": {"kind": "sbp", "phone": "+79161234567", "bank_id": "100000000004"},
+    }  # fmt: skip
+    manager = manager_of(desk.shop.site)
+    try:
+        manager.http.post(f"{_PREFIX}/payouts", json=body, headers={"Idempotency-Key": str(uuid.uuid4())})
+    finally:
+        manager.http.close()
 
 
 def _money(minor: int) -> dict[str, str]:

@@ -17,7 +17,7 @@ from tests.chaos import checks
 from tests.chaos.buyers import Shop, shopping
 from tests.chaos.nemesis import LEASE_S, Nemesis
 from tests.chaos.payout_checks import PAYOUT_CHECKS, PAYOUT_SETTLING, sent_by_mock
-from tests.chaos.payouts import Desk, open_desk, paying_out
+from tests.chaos.payouts import Desk, ask_for_one, open_desk, paying_out
 from tests.e2e.scenario import Site, client, manager_of, seed_plans
 
 SETTLE_S = 180.0
@@ -89,6 +89,7 @@ def run(count: int, seed: int, *, instance: str = "chaos", settle_s: float = SET
         nemesis = Nemesis(stack, site.emulator_url, urls["payments-gateway"], urls["mock-gateway"], seed)
         nemesis.invoices = lambda: [purchase.invoice_id for purchase in shop.purchases if purchase.invoice_id]
         desk = open_desk(shop)
+        nemesis.pay_out = lambda: ask_for_one(desk)
         _shop_under_fire(desk, nemesis, count, seed)
         with psycopg.connect(state["databases"]["postgres"], autocommit=True) as database:
             truth = _settle(database, stack, site, shop, settle_s)

@@ -118,7 +118,7 @@ def _run(stack: Stack, mint: TokenMint, lines: int, bad: int, kills: int, seed: 
         again = _answer(
             manager.post(PATH, params=query, content=text.encode(), headers={"Idempotency-Key": str(uuid.uuid4())}), 200
         )
-        shown = _until_done(stack, manager, str(batch["id"]), lines - bad, kills)
+        shown, killed = _until_done(stack, manager, str(batch["id"]), lines - bad, kills)
         settled_s = time.monotonic() - began
         with httpx2.Client(base_url=state["urls"]["mock-gateway"], timeout=60, trust_env=False) as provider:
             sent = provider.get("/sandbox/totals", params={"type": "withdraw"}).json()
@@ -127,6 +127,7 @@ def _run(stack: Stack, mint: TokenMint, lines: int, bad: int, kills: int, seed: 
         clean = print_operator(state, "ledger", "verify") == 0
     good = lines - bad
     checks = {
+        f"the worker was killed {kills} times": killed == kills,
         "the dry run stored nothing": stored == (0,),
         "the dry run named each bad line": sorted({line["line"] for line in tried["bad_lines"]}) == wrong,
         "the same file again is the same batch": again["id"] == batch["id"],
@@ -148,8 +149,10 @@ def _run(stack: Stack, mint: TokenMint, lines: int, bad: int, kills: int, seed: 
     }
 
 
-def _until_done(stack: Stack, manager: httpx2.Client, batch_id: str, good: int, kills: int) -> dict[str, Any]:
-    """Wait until every payout has ended; kill the worker at even steps of the way."""
+def _until_done(
+    stack: Stack, manager: httpx2.Client, batch_id: str, good: int, kills: int
+) -> tuple[dict[str, Any], int]:
+    """Wait until every payout has ended; kill the worker at even steps of the way. Returns the view, and the kills."""
     left = [good * (n + 1) // (kills + 1) for n in range(kills)]
     deadline = time.monotonic() + _DONE_TIMEOUT_S
     while True:
@@ -163,7 +166,7 @@ def _until_done(stack: Stack, manager: httpx2.Client, batch_id: str, good: int, 
             say("batch", f"killed the worker after {done} payouts")
             worker.start()
         if done >= good or time.monotonic() > deadline:
-            return shown
+            return shown, kills - len(left)
         time.sleep(0.3)
 
 
