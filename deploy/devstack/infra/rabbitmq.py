@@ -83,7 +83,9 @@ def create(context: Context) -> tuple[Process, Process, str, str]:
             "RABBITMQ_LOG_BASE": str(home / "log"),
             "RABBITMQ_LOGS": "-",
             "RABBITMQ_PID_FILE": str(home / "node.pid"),
-            "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": "-kernel inet_dist_use_interface {127,0,0,1}",
+            # Without busy waiting: its schedulers would spin on processors that all the others are waiting for.
+            "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": "-kernel inet_dist_use_interface {127,0,0,1} "
+            "+sbwt none +sbwtdcpu none +sbwtdio none",
             # `localhost` is ours even where no hosts file says so.
             "ERL_INETRC": str(home / "inetrc"),
             "ERL_CRASH_DUMP_SECONDS": "0",
