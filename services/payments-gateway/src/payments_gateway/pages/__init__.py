@@ -1,5 +1,6 @@
 """The pay page: what is paid, the provider's widget, and what came of it."""
 
+import re
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -19,6 +20,9 @@ from payments_gateway.pages.texts import TEXTS
 PREFIX = "/payments/api/v1"
 router = APIRouter(dependencies=[Depends(rate_limit("pay-page", "240/minute"))])
 pages = Pages(Path(__file__).parent, prefix=PREFIX, texts=TEXTS)
+
+# Whither the payer may be led after paying: the page of a coffee order, with its token. Never to another site.
+_BACK = re.compile(r"/m/orders/[0-9a-f-]{36}(?:\?k=[A-Za-z0-9_-]{1,86})?", re.ASCII)
 
 # What the page shows first, by the invoice's status; the script goes on from there.
 STATES: dict[str, str] = {
@@ -60,8 +64,14 @@ def policy_of(context: Context, shop: Shop) -> ContentPolicy:
     )
 
 
+def back_of(asked: str | None) -> str | None:
+    """Return the page of ours to which the payer goes back, if the address names one that may be gone back to."""
+    return asked if asked and _BACK.fullmatch(asked) else None
+
+
 def _values(request: Request, invoice_id: UUID, seen: pay.Seen) -> dict[str, Any]:
     texts = pages.texts(request)
+    back = back_of(request.query_params.get("back"))
     failure = None
     if seen.failure and seen.payable:
         failure = texts(
@@ -71,7 +81,9 @@ def _values(request: Request, invoice_id: UUID, seen: pay.Seen) -> dict[str, Any
         "invoice": seen.invoice,
         "state": STATES.get(seen.status, "unknown"),
         "failure": failure,
+        "back": back,
         "script_data": {
+            "back": back,
             "invoiceId": str(invoice_id),
             "api": PREFIX,
             "language": texts.language,

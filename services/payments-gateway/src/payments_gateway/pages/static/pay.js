@@ -10,7 +10,9 @@
   var home = document.getElementById("home");
   var SLOW_AFTER_MS = 15000;
   var GIVE_UP_AFTER_MS = 15 * 60 * 1000;
+  var LEAVE_AFTER_MS = 800;
   var watching = 0;
+  var leaving = false;
 
   function text(name) { return texts[name] || ""; }
 
@@ -22,7 +24,12 @@
     var open = name === "payable" || name === "waiting";
     if (!open) { failure.hidden = true; }
     if (button) { button.hidden = name !== "payable"; }
-    home.hidden = open;
+    /* Who came from an order may go back to it at any time, and is led there once the money has arrived. */
+    home.hidden = open && !data.back;
+    if (name === "paid" && data.back && !leaving) {
+      leaving = true;
+      setTimeout(function () { location.assign(data.back); }, LEAVE_AFTER_MS);
+    }
     ["until", "secure"].forEach(function (id) {
       var part = document.getElementById(id);
       if (part) { part.hidden = !open; }
