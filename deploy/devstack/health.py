@@ -9,6 +9,8 @@ from collections.abc import Callable
 from urllib.parse import urlsplit, urlunsplit
 
 _TIMEOUT_S = 2.0
+# Longer packets need a length of two bytes.
+_MQTT_SHORT_BYTES_MAX = 127
 
 Health = Callable[[], str | None]
 
@@ -87,10 +89,14 @@ def redis(host: str, port: int) -> Health:
     return _dialogue(host, port, b"PING\r\n", b"+PONG")
 
 
-def mqtt(host: str, port: int) -> Health:
-    """Answers an MQTT CONNECT, be it with a refusal: who may log in is not this check's business."""
-    connect = b"\x10\x14\x00\x04MQTT\x04\x02\x00\x05\x00\x08copeck-0"
-    return _dialogue(host, port, connect, b"\x20\x02")
+def mqtt(host: str, port: int, user: str, password: str) -> Health:
+    """Lets a login in."""
+    fields = (b"copeck-health", user.encode(), password.encode())
+    # MQTT 3.1.1, clean session, user name and password, keep-alive of five seconds.
+    body = b"\x00\x04MQTT\x04\xc2\x00\x05" + b"".join(len(field).to_bytes(2, "big") + field for field in fields)
+    if len(body) > _MQTT_SHORT_BYTES_MAX:
+        raise ValueError("the login is too long for this check")
+    return _dialogue(host, port, bytes((0x10, len(body))) + body, b"\x20\x02\x00\x00")
 
 
 def _dialogue(host: str, port: int, question: bytes, answer: bytes) -> Health:

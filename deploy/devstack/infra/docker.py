@@ -13,6 +13,7 @@ from deploy.devstack.infra.base import Context, Endpoints, stopping_on_failure
 from deploy.devstack.infra.postgres import SETTINGS as POSTGRES_SETTINGS
 from deploy.devstack.ports import HOST
 from deploy.devstack.process import Process
+from deploy.mosquitto.render import BRIDGE, IMAGE_PLUGIN, OPEN_FILES, accounts, configuration
 
 if TYPE_CHECKING:
     from testcontainers.core.container import DockerContainer
@@ -24,6 +25,11 @@ IMAGES = {
     "mosquitto": os.environ.get("COPECK_MOSQUITTO_IMAGE", "eclipse-mosquitto:2"),
 }
 _LABEL = "copeck.devstack"
+_MOSQUITTO_START = """cd /mosquitto/data
+printf '%s' "$COPECK_CONFIGURATION" >/tmp/mosquitto.conf
+[ -s accounts.json ] || printf '%s' "$COPECK_ACCOUNTS" >accounts.json
+chown -R mosquitto . && chmod 600 accounts.json
+exec mosquitto -c /tmp/mosquitto.conf"""
 _READY_TIMEOUT_S = 120
 _PROBE_TIMEOUT_S = 60
 
@@ -87,13 +93,13 @@ class DockerInfra:
             rabbitmq_url=f"amqp://copeck-admin:{password}@{HOST}:{ports['rabbitmq']}/%2F",
             management_url=f"http://copeck-admin:{password}@{HOST}:{ports['management']}",
             redis_url=f"redis://{HOST}:{ports['redis']}/0",
-            mqtt_url=f"mqtt://{HOST}:{ports['mosquitto']}",
+            mqtt_url=f"mqtt://{BRIDGE}:{password}@{HOST}:{ports['mosquitto']}",
         )
         self._checks = {
             "postgres": health.postgres(self.endpoints.postgres_url),
             "rabbitmq": health.rabbitmq(self.endpoints.management_url),
             "redis": health.redis(HOST, ports["redis"]),
-            "mosquitto": health.mqtt(HOST, ports["mosquitto"]),
+            "mosquitto": health.mqtt(HOST, ports["mosquitto"], BRIDGE, password),
         }
         with stopping_on_failure(self):
             self._create(ports, password)
@@ -136,20 +142,17 @@ class DockerInfra:
                 {6379: ports["redis"]},
             ),
             "mosquitto": (
-                {},
-                [
-                    "sh",
-                    "-c",
-                    "printf 'listener 1883\\nallow_anonymous true\\n' >/tmp/m.conf; exec mosquitto -c /tmp/m.conf",
-                ],
+                {"COPECK_CONFIGURATION": _mosquitto(), "COPECK_ACCOUNTS": accounts(password)},
+                ["sh", "-c", _MOSQUITTO_START],
                 {1883: ports["mosquitto"]},
             ),
         }
         for name, (env, command, bound) in plan.items():
+            files = OPEN_FILES if name == "mosquitto" else 8192
             arguments: dict[str, Any] = {
                 "labels": {_LABEL: self._context.scratch.instance},
                 "shm_size": "1g",
-                "ulimits": [{"Name": "nofile", "Soft": 8192, "Hard": 8192}],
+                "ulimits": [{"Name": "nofile", "Soft": files, "Hard": files}],
             }
             container = DockerContainer(IMAGES[name], **arguments)
             # The type says "a port"; the client takes an address and a port, and then listens on that address only.
@@ -179,6 +182,13 @@ class DockerInfra:
         ):
             container.remove(force=True, v=True)
         client.close()
+
+
+def _mosquitto() -> str:
+    return configuration(
+        plugin=IMAGE_PLUGIN, accounts="/mosquitto/data/accounts.json", listeners="listener 1883",
+        data_dir="/mosquitto/data",
+    )  # fmt: skip
 
 
 def _stop(container: "DockerContainer") -> None:

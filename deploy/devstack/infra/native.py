@@ -9,13 +9,14 @@ from deploy.devstack.infra import postgres, rabbitmq, small
 from deploy.devstack.infra.base import Context, Endpoints, stopping_on_failure
 from deploy.devstack.nginx import find_nginx
 from deploy.devstack.process import Process
+from deploy.mosquitto.render import find_plugin
 
 # Debian's packages of what may be missing.
 PACKAGES: dict[str, tuple[Callable[[], object], str]] = {
     "PostgreSQL": (postgres.find_bin, "postgresql"),
     "RabbitMQ": (rabbitmq.find_server, "rabbitmq-server"),
     "Redis": (lambda: shutil.which("redis-server") or shutil.which("valkey-server"), "redis-server"),
-    "Mosquitto": (small.find_mosquitto, "mosquitto"),
+    "Mosquitto": (lambda: small.find_mosquitto() and find_plugin(), "mosquitto"),
     "nginx": (find_nginx, "nginx-light"),
 }
 

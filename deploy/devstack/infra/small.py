@@ -1,6 +1,7 @@
 """Private Redis and Mosquitto."""
 
 import getpass
+import secrets
 import shutil
 
 from deploy.devstack import health
@@ -8,6 +9,7 @@ from deploy.devstack.console import RunnerError
 from deploy.devstack.infra.base import Context
 from deploy.devstack.ports import HOST
 from deploy.devstack.process import Process, Spec
+from deploy.mosquitto.render import BRIDGE, OPEN_FILES, accounts, configuration, find_plugin
 
 
 def create_redis(context: Context) -> tuple[Process, str]:
@@ -29,19 +31,28 @@ def find_mosquitto() -> str | None:
 
 
 def create_mosquitto(context: Context) -> tuple[Process, str]:
-    """Return Mosquitto, not started, and its URL."""
-    binary = find_mosquitto()
-    if binary is None:
-        raise RunnerError("Mosquitto was not found")
+    """Return Mosquitto, not started, and its URL with the login of the device service."""
+    binary, plugin = find_mosquitto(), find_plugin()
+    if binary is None or plugin is None:
+        raise RunnerError("Mosquitto, or its dynamic security plugin, was not found")
     port = context.ports.take("mosquitto")
     home = context.scratch.data_dir("mosquitto")
-    configuration = home / "mosquitto.conf"
-    # Machines log in by their own name from the release that serves them; until then the port is this machine's only.
-    configuration.write_text(
-        f"listener {port} {HOST}\nallow_anonymous true\npersistence false\nuser {getpass.getuser()}\n"
-        "log_dest stderr\nmax_packet_size 65536\nmax_inflight_messages 20\n",
-        encoding="utf-8",
+    password = secrets.token_urlsafe(18)
+    known = home / "accounts.json"
+    known.write_text(accounts(password), encoding="utf-8")
+    known.chmod(0o600)
+    file = home / "mosquitto.conf"
+    text = configuration(
+        plugin=str(plugin), accounts=str(known), listeners=f"listener {port} {HOST}", data_dir=str(home),
+        user=getpass.getuser(),
+    )  # fmt: skip
+    file.write_text(text, encoding="utf-8")
+    limit = f'ulimit -n {OPEN_FILES} 2>/dev/null || ulimit -n "$(ulimit -H -n)"; exec "$0" "$@"'
+    spec = Spec(
+        "mosquitto",
+        ["/bin/sh", "-c", limit, binary, "-c", str(file)],
+        cwd=home,
+        health=health.mqtt(HOST, port, BRIDGE, password),
+        ready_timeout_s=20,
     )
-    command = [binary, "-c", str(configuration)]
-    spec = Spec("mosquitto", command, cwd=home, health=health.mqtt(HOST, port), ready_timeout_s=20)
-    return Process(spec, context.scratch.logs, context.guard), f"mqtt://{HOST}:{port}"
+    return Process(spec, context.scratch.logs, context.guard), f"mqtt://{BRIDGE}:{password}@{HOST}:{port}"

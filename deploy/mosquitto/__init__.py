@@ -1,0 +1,1 @@
+"""The broker of the machines: its configuration, and its first account."""
