@@ -1,0 +1,1 @@
+"""Coffee machines: what they sell, to whom, and whether it was brewed."""

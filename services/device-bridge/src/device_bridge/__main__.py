@@ -1,0 +1,5 @@
+"""`python -m device_bridge`."""
+
+from device_bridge.main import main
+
+main()
