@@ -40,6 +40,7 @@ def create(context: Context, ports: Mapping[str, int]) -> Process:
             "AUTH_UPSTREAM": f"{HOST}:{ports['auth']}",
             "SUBSCRIPTIONS_UPSTREAM": f"{HOST}:{ports['subscriptions']}",
             "GATEWAY_UPSTREAM": f"{HOST}:{ports['payments-gateway']}",
+            "DEVICES_UPSTREAM": f"{HOST}:{ports['device-bridge']}",
         }
     )
     configuration = home / "nginx.conf"

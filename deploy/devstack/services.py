@@ -35,6 +35,10 @@ class Wiring:
     mock_public_id: str = field(default_factory=lambda: f"mock_{secrets.token_hex(12)}")
     mock_secret: str = field(default_factory=lambda: secrets.token_hex(16))
     signing_secret: str = field(default_factory=lambda: secrets.token_urlsafe(32))
+    merchant_shops_secret: str = field(default_factory=lambda: secrets.token_urlsafe(32))
+    device_keys_secret: str = field(default_factory=lambda: secrets.token_urlsafe(32))
+    buyer_link_key: str = field(default_factory=lambda: secrets.token_urlsafe(32))
+    tmetr_token: str = field(default_factory=lambda: secrets.token_urlsafe(24))
     extra: Mapping[str, str] = field(default_factory=dict)
 
     def url(self, name: str) -> str:
@@ -75,6 +79,32 @@ def _gateway(wiring: Wiring) -> Mapping[str, str]:
         "COPECK_CLOUDPAYMENTS_WIDGET_URL": f"{wiring.url('cloudpayments')}/bundles/cloudpayments.js",
         "COPECK_MOCK_GATEWAY_URL": wiring.url("mock-gateway"),
         "COPECK_SHOPS": json.dumps(shops(keys, mock_keys)),
+        "COPECK_MERCHANT_SHOPS_SECRET": wiring.merchant_shops_secret,
+    }
+
+
+def _devices(wiring: Wiring) -> Mapping[str, str]:
+    return {
+        "COPECK_MQTT_URL": wiring.endpoints.mqtt_url or "",
+        "COPECK_SMTP_URL": f"smtp://{HOST}:{wiring.ports['mail']}",
+        "COPECK_TMETR_URL": f"{wiring.url('machines')}/tmetr",
+        "COPECK_TMETR_TOKEN": wiring.tmetr_token,
+        "COPECK_DEVICE_KEYS_SECRET": wiring.device_keys_secret,
+        "COPECK_BUYER_LINK_KEY": wiring.buyer_link_key,
+    }
+
+
+def _machines(wiring: Wiring) -> Mapping[str, str]:
+    return {
+        "SANDBOX_MACHINES_HOST": HOST,
+        "SANDBOX_MACHINES_PORT": str(wiring.ports["machines"]),
+        "SANDBOX_MACHINES_MAIL_PORT": str(wiring.ports["mail"]),
+        "SANDBOX_MACHINES_PUBLIC_URL": wiring.url("machines"),
+        "SANDBOX_MACHINES_COPECK_URL": wiring.public_url,
+        "SANDBOX_MACHINES_DATA_DIR": f"{wiring.emulators_dir}/machines",
+        # A machine logs in by its own account; only the broker's address is needed here.
+        "SANDBOX_MACHINES_MQTT_URL": health.without_login(wiring.endpoints.mqtt_url or "")[0],
+        "SANDBOX_MACHINES_TMETR_TOKEN": wiring.tmetr_token,
     }
 
 
@@ -113,6 +143,7 @@ def _mock_gateway(wiring: Wiring) -> Mapping[str, str]:
 SERVICES: tuple[Service, ...] = (
     Service("cloudpayments", ("sandbox.providers.cloudpayments", "serve"), health_path="/healthz", settings=_emulator),
     Service("mock-gateway", ("sandbox.providers.mock", "serve"), health_path="/healthz", settings=_mock_gateway),
+    Service("machines", ("sandbox.machines", "serve"), health_path="/healthz", settings=_machines),
     Service("auth", ("auth", "serve"), role="auth", broker_user="auth", settings=_auth),
     Service("subscriptions", ("subscriptions", "serve"), role="subscriptions", broker_user="subscriptions"),
     Service(
@@ -139,6 +170,23 @@ SERVICES: tuple[Service, ...] = (
         http=False,
         behind=True,
         settings=_gateway,
+    ),
+    Service(
+        "device-bridge",
+        ("device_bridge", "serve"),
+        role="devices",
+        broker_user="devices",
+        celery_user="devices",
+        settings=_devices,
+    ),
+    Service(
+        "device-worker",
+        ("device_bridge", "worker"),
+        role="devices",
+        broker_user="devices",
+        celery_user="devices",
+        http=False,
+        settings=_devices,
     ),
     Service(
         "reminder-worker",
@@ -197,7 +245,7 @@ def create(
         env=environment(service, wiring, at),
         cwd=ROOT,
         health=health.http(f"http://{HOST}:{at}{service.health_path}"),
-        # Nine interpreters start at once; on a busy machine of two cores that takes its time.
+        # A dozen interpreters start at once; on a busy machine of two cores that takes its time.
         ready_timeout_s=180,
         nice=_NICE if service.behind else 0,
         stop_timeout_s=20,

@@ -16,7 +16,13 @@ from deploy.devstack.scratch import MAIN, ROOT, Scratch
 from deploy.devstack.services import Wiring
 
 # Ports that are nice to remember, for the instance that a person looks at; another is taken when one is in use.
-_PREFERRED = {"public": (8080, 8088), "admin": (8443,), "cloudpayments": (8090,), "mock-gateway": (8091,)}
+_PREFERRED = {
+    "public": (8080, 8088),
+    "admin": (8443,),
+    "cloudpayments": (8090,),
+    "mock-gateway": (8091,),
+    "machines": (8092,),
+}
 _RESTARTS_MAX = 5
 
 
@@ -109,7 +115,7 @@ class Stack:
         preferred = _PREFERRED if self.instance == MAIN else {}
         ports = {
             name: take(name, preferred.get(name, ()))
-            for name in ("public", "admin", *(service.name for service in services.SERVICES))
+            for name in ("public", "admin", "mail", *(service.name for service in services.SERVICES))
         }
         public = f"http://{HOST}:{ports['public']}"
         emulators = str(self.scratch.dir)

@@ -18,6 +18,7 @@ DEFAULTS: dict[str, str] = {
     "ACCESS_LOG": "/dev/stdout",
     "BODY_MAX": "64k",
     "BATCH_BODY_MAX": "8m",
+    "CATALOGUE_BODY_MAX": "4m",
     "REQUESTS_PER_SECOND": "50",
     "BURST": "200",
     "CONNECTIONS_MAX": "100",
@@ -25,6 +26,7 @@ DEFAULTS: dict[str, str] = {
     "AUTH_UPSTREAM": "auth:8000",
     "SUBSCRIPTIONS_UPSTREAM": "subscriptions:8000",
     "GATEWAY_UPSTREAM": "payments-gateway:8000",
+    "DEVICES_UPSTREAM": "device-bridge:8000",
 }
 """Every parameter and what it is when nothing is said: the values of compose.
 

@@ -50,10 +50,23 @@ class Echo(BaseHTTPRequestHandler):
         self.server.seen.append((self.command, self.path, seen))
         if self.path == "/auth/api/v1/edge":
             self._edge(seen)
+        elif self.path.endswith("/events"):
+            self._drip()
         elif self.path.endswith("/broken"):
             self._send(500, {"own": "answer"})
         else:
             self._send(200, {"service": self.server.name, "path": self.path, "headers": seen, "bytes": len(body)})
+
+    def _drip(self) -> None:
+        """Send one event, and the next only when somebody says that the first has arrived."""
+        self.send_response(200)
+        self.send_header("Content-Type", "text/event-stream")
+        self.send_header("Connection", "close")
+        self.end_headers()
+        self.wfile.write(b"data: first\n\n")
+        self.server.first_seen.wait(10)
+        self.wfile.write(b"data: second\n\n")
+        self.close_connection = True
 
     def _edge(self, seen: dict[str, str]) -> None:
         if seen.get("authorization") == "Bearer good" or "copeck_session=s3cret" in seen.get("cookie", ""):
@@ -86,6 +99,7 @@ class EchoServer(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), Echo)
         self.name = name
         self.seen: list[tuple[str, str, dict[str, str]]] = []
+        self.first_seen = threading.Event()
         threading.Thread(target=self.serve_forever, daemon=True).start()
 
     @property
@@ -100,6 +114,9 @@ class Edge:
     auth: EchoServer
     log: Path
     servers: list[EchoServer] = field(default_factory=list)
+
+    def server(self, name: str) -> EchoServer:
+        return next(server for server in self.servers if server.name == name)
 
 
 def free_port() -> int:
@@ -122,6 +139,7 @@ def start(scratch: Path, servers: dict[str, EchoServer], **more: str) -> tuple[s
         "AUTH_UPSTREAM": servers["auth"].address,
         "SUBSCRIPTIONS_UPSTREAM": servers["subscriptions"].address,
         "GATEWAY_UPSTREAM": servers["gateway"].address,
+        "DEVICES_UPSTREAM": servers["devices"].address,
         **more,
     }
     (scratch / "nginx.conf").write_text(render(values))
@@ -146,7 +164,7 @@ def edge(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Edge]:
     if NGINX is None:
         pytest.skip("nginx is not installed")
     scratch = tmp_path_factory.mktemp("nginx")
-    servers = {name: EchoServer(name) for name in ("auth", "subscriptions", "gateway")}
+    servers = {name: EchoServer(name) for name in ("auth", "subscriptions", "gateway", "devices")}
     process, port, admin_port = start(scratch, servers, REQUESTS_PER_SECOND="1000", BURST="1000")
     try:
         with (
@@ -186,6 +204,9 @@ def problem(answer: httpx2.Response, status: int, kind: str) -> None:
         ("/auth/api/v1/me", "auth"),
         ("/auth/api/v1/login", "auth"),
         ("/captcha/api/v1/image", "auth"),
+        ("/devices/api/v1/devices", "devices"),
+        ("/devices/api/v1/public/orders/1", "devices"),
+        ("/m/kiosk-1", "devices"),
     ],
 )
 def test_prefixes_go_to_their_services(edge: Edge, path: str, service: str) -> None:
@@ -226,7 +247,13 @@ def test_no_service_but_auth_sees_a_session(edge: Edge) -> None:
     )
 
 
-@pytest.mark.parametrize("path", ["/payments/api/v1/paid/cloudpayments/main/pay", "/pay/1", "/payments/api/v1/docs"])
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/payments/api/v1/paid/cloudpayments/main/pay", "/pay/1", "/payments/api/v1/docs", "/m/kiosk-1",
+        "/devices/api/v1/public/orders/1",
+    ],
+)  # fmt: skip
 def test_what_is_for_everyone_is_not_asked_about_and_carries_no_token(edge: Edge, path: str) -> None:
     before = len(edge.auth.seen)
     headers = {"authorization": "Bearer internal-token", "cookie": "copeck_session=s3cret"}
@@ -285,6 +312,25 @@ def test_files_of_payouts_are_larger_and_need_a_login_like_the_rest(edge: Edge) 
     problem(edge.public.post(path, content=b"x" * (limit + 1)), 413, "body-too-large")
     problem(edge.public.post(f"{path}/x", content=b"x" * 65537), 413, "body-too-large")
     problem(edge.public.post(path, content=b"x", headers={"authorization": "Bearer bad"}), 401, "unauthorized")
+
+
+def test_a_catalogue_may_be_large(edge: Edge) -> None:
+    path, limit = "/devices/api/v1/drinks/import", 4 * 1024 * 1024
+    taken = edge.public.post(path, content=b"x" * limit, headers={"authorization": "Bearer good"}).json()
+    assert (taken["service"], taken["bytes"]) == ("devices", limit)
+    problem(edge.public.post(path, content=b"x" * (limit + 1)), 413, "body-too-large")
+    problem(edge.public.post("/devices/api/v1/devices", content=b"x" * 65537), 413, "body-too-large")
+
+
+def test_what_a_page_of_an_order_is_told_arrives_at_once(edge: Edge) -> None:
+    devices = edge.server("devices")
+    devices.first_seen.clear()
+    with edge.public.stream("GET", "/m/orders/1/events", timeout=5) as answer:
+        lines = answer.iter_lines()
+        # Were it kept back, the second would never be sent, and this would wait until the server gives up.
+        assert next(lines) == "data: first"
+        devices.first_seen.set()
+        assert "data: second" in list(lines)
 
 
 def test_a_request_line_that_is_too_long_is_a_problem_too(edge: Edge) -> None:
