@@ -1,0 +1,1 @@
+"""HTTP edges: the catalogue, orders and statements for merchants and managers; pages for buyers."""
