@@ -16,8 +16,8 @@ verified, enters it into its inbox, and does everything that follows from it in 
   `billing.commands.{SHARDS - 1:02d}`, each with one active consumer. All of them meet
   `billing_state_updater.decoding.decode`, `handlers.handle` (one batch, one transaction) and `domain.decide.decide`;
   the decision named below is what `decide` calls.
-- **Events** go to the topic exchange `billing.events` with their type as the key, into one queue of each consuming
-  service.
+- **Events** go to the topic exchange `billing.events` with their type as the key, those of invoices with their
+  kind after it (`invoice.paid.subscription`), into one queue of each consuming service.
 - **What cannot be judged** is set aside by the updater in `state.quarantine`, by other services in their dead-letter
   queues (`<queue>.dead`); `copeck quarantine` and `copeck dlq` deal with it.
 - **Who may send what** is the broker's business too: topic permissions come from the same registry.

@@ -1,13 +1,15 @@
 """`arch/schemas/*.json` and `arch/asyncapi.yaml`: what the messages hold and who sends them, from the contracts."""
 
 import json
+from fnmatch import fnmatchcase
 from typing import Any
 
 import yaml  # type: ignore[import-untyped]
 
 from copeck.contracts import registry
 from copeck.contracts.base import Message
-from copeck.contracts.registry import COMMANDS_EXCHANGE, REGISTRY, SHARDS, Entry
+from copeck.contracts.events import InvoiceEvent
+from copeck.contracts.registry import COMMANDS_EXCHANGE, INVOICE_KINDS, REGISTRY, SHARDS, Entry, routing_keys
 from copeck.messaging import topology
 
 _BASE = "https://copeck.example/schemas"
@@ -136,7 +138,8 @@ def _exchange(name: str, kind: str = "topic") -> dict[str, Any]:
 def _channels() -> dict[str, Any]:
     channels: dict[str, Any] = {}
     for name, entry in REGISTRY.items():
-        address = f"{name}.{{shard}}" if entry.sharded else name
+        of_invoice = issubclass(entry.model, InvoiceEvent)
+        address = f"{name}.{{shard}}" if entry.sharded else f"{name}.{{kind}}" if of_invoice else name
         channel: dict[str, Any] = {
             "address": address,
             "messages": {_key(name): {"$ref": f"#/components/messages/{_key(name)}"}},
@@ -151,6 +154,8 @@ def _channels() -> dict[str, Any]:
                     "enum": [f"{number:02d}" for number in range(SHARDS)],
                 }
             }
+        if of_invoice:
+            channel["parameters"] = {"kind": {"description": "The invoice's kind.", "enum": list(INVOICE_KINDS)}}
         channels[_key(name)] = channel
     for queue in topology.queues():
         channels[f"queue_{_key(queue.name)}"] = {
@@ -180,16 +185,11 @@ def _channels() -> dict[str, Any]:
 
 def _reaches(name: str, entry: Entry, queue: topology.Queue) -> bool:
     """Tell whether a binding of the queue takes the message; dead-letter queues are left out: they take what died."""
-    for exchange, key in queue.bindings:
-        if exchange != entry.exchange:
-            continue
-        words = key.split(".")
-        own = name.split(".") + (["*"] if entry.sharded else [])
-        if len(words) == len(own) and all(
-            pattern in ("*", word) or word == "*" for pattern, word in zip(words, own, strict=True)
-        ):
-            return True
-    return False
+    return any(
+        exchange == entry.exchange and fnmatchcase(topic, key)
+        for exchange, key in queue.bindings
+        for topic in routing_keys(name)
+    )
 
 
 def _operations() -> dict[str, Any]:

@@ -13,6 +13,7 @@ from typing import Any
 import aiormq
 import httpx2
 
+from copeck.messaging import topology
 from deploy.devstack import prepare
 from deploy.devstack.console import RunnerError
 from deploy.devstack.stack import Stack
@@ -50,6 +51,12 @@ PROVIDER_CHAOS: dict[str, Any] = {
         "timeout_ms": 4000,
         "wrong_amount_hidden_from_check": True,
     },
+}
+
+_INVOICE_BINDINGS = {
+    queue.name: [binding for binding in queue.bindings if binding[1].startswith("invoice.")]
+    for queue in topology.queues()
+    if queue.name in ("subscriptions.events", "gateway.events")
 }
 
 
@@ -157,7 +164,7 @@ class Nemesis:
 
     def lose_binding(self) -> None:
         """Take away the binding that brings invoices to the subscriptions; events come back unroutable or miss it."""
-        for queue in ("subscriptions.events", "gateway.events"):
+        for queue in _INVOICE_BINDINGS:
             self.note(f"unbind {queue}")
         asyncio.run(self._bindings(present=False))
         self._pause(0.5, 2.5)
@@ -170,9 +177,10 @@ class Nemesis:
         connection = await asyncio.wait_for(aiormq.connect(url), 10)
         try:
             channel = await connection.channel()
-            for queue in ("subscriptions.events", "gateway.events"):
+            for queue, bindings in _INVOICE_BINDINGS.items():
                 change = channel.queue_bind if present else channel.queue_unbind
-                await change(queue, "billing.events", "invoice.*")
+                for exchange, key in bindings:
+                    await change(queue, exchange, key)
         finally:
             await connection.close()
 

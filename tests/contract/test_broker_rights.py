@@ -81,8 +81,10 @@ def may_send(user: str, type_name: str) -> bool:
 
 
 def key_of(type_name: str) -> str:
-    """Return a routing key of the type: commands to the updater end in a shard."""
-    return f"{type_name}.07" if REGISTRY[type_name].sharded else type_name
+    """Return a routing key of the type: commands to the updater end in a shard, events of an invoice in its kind."""
+    entry = REGISTRY[type_name]
+    of_invoice = type_name.startswith("invoice.") and entry.kind == "event"
+    return f"{type_name}.07" if entry.sharded else f"{type_name}.topup" if of_invoice else type_name
 
 
 class Session:
@@ -206,7 +208,7 @@ async def test_nobody_declares_deletes_or_binds(session: tuple[str, Session]) ->
         "delete a queue": lambda channel: channel.queue_delete("billing.commands.07"),
         "delete an exchange": lambda channel: channel.exchange_delete(COMMANDS),
         "bind a queue": lambda channel: channel.queue_bind("gateway.events", COMMANDS, "#"),
-        "unbind a queue": lambda channel: channel.queue_unbind("gateway.events", EVENTS, "invoice.*"),
+        "unbind a queue": lambda channel: channel.queue_unbind("gateway.events", EVENTS, "invoice.*.topup"),
         "bind an exchange": lambda channel: channel.exchange_bind(EVENTS, COMMANDS, "#"),
     }
     outcomes = {name: await broker.attempt(action) for name, action in attempts.items()}

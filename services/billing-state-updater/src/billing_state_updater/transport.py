@@ -230,16 +230,16 @@ class EventPublisher:
             raise PublishError(window.problem)
 
     def _marshal(self, channel: int, event: Outgoing, message_id: str) -> bytes:
-        method = self._methods.get(event.type)
+        method = self._methods.get(event.topic)
         if method is None:
             payload = (
                 pack("!HHH", _BASIC_CLASS, _PUBLISH_METHOD, 0)
                 + _short(self._exchange)
-                + _short(event.type)
+                + _short(event.topic)
                 + bytes((_MANDATORY,))
             )
             method = pack("!BHI", 1, channel, len(payload)) + payload + b"\xce"
-            self._methods[event.type] = method
+            self._methods[event.topic] = method
         table = (
             self._static
             + _field("cloudEvents:id", message_id)

@@ -19,7 +19,7 @@ from billing_state_updater.domain.fold import step_invoice, step_payout
 from billing_state_updater.domain.outcomes import Announcement, Applied, Illegal, Outcome, Poison, Stale, Transfer
 from copeck.contracts import commands, events
 from copeck.contracts.base import Command, Message
-from copeck.contracts.registry import REGISTRY
+from copeck.contracts.registry import REGISTRY, invoice_topic
 from copeck.kernel.ids import new_id
 
 
@@ -70,6 +70,8 @@ class Outgoing:
     traceparent: str | None
     body: bytes
     at: datetime
+    topic: str
+    """The routing key: the type, and for an event of an invoice its kind."""
 
 
 @dataclass(slots=True)
@@ -241,7 +243,7 @@ class World:
             step_invoice(invoice, step.event, step.changes)
             self._chain(command, "invoice", invoice.id, invoice.version, invoice.status, step.event, step.changes)
             if step.announce is not None:
-                self._announce(command, step.announce.TYPE, str(invoice.id), invoice_body(invoice))
+                self._announce(command, step.announce.TYPE, str(invoice.id), invoice_body(invoice), invoice.kind)
         if applied.steps:
             self.touched_invoices[invoice.id] = invoice
         for payment in applied.payments:
@@ -259,7 +261,7 @@ class World:
             self._announce(command, announcement.model.TYPE, str(refund.id), refund_body(invoice, refund))
         elif announcement.payment is not None:
             body = invoice_body(invoice, announcement.payment)
-            self._announce(command, announcement.model.TYPE, str(invoice.id), body)
+            self._announce(command, announcement.model.TYPE, str(invoice.id), body, invoice.kind)
 
     def _apply_payout(self, command: Incoming, payout: Payout, applied: Applied) -> None:
         for step in applied.steps:
@@ -335,7 +337,9 @@ class World:
             raise AssertionError(f"{name} would fall below zero; its decision should have refused")
         return account.balance_minor
 
-    def _announce(self, command: Incoming, type: str, subject: str, body: bytes) -> None:
+    def _announce(
+        self, command: Incoming, type: str, subject: str, body: bytes, invoice_kind: str | None = None
+    ) -> None:
         if not REGISTRY[type].consumers:
             return
         seq = self.next_seq[command.shard] = self.next_seq[command.shard] + 1
@@ -351,5 +355,6 @@ class World:
                 command.traceparent,
                 body,
                 self.now,
+                invoice_topic(type, invoice_kind) if invoice_kind else type,
             )
         )

@@ -86,7 +86,9 @@ async def test_a_window_that_broke_in_any_way_is_left_to_the_sweeper() -> None:
     place = outbox._places[3]
     place.clean = True
     running = asyncio.create_task(outbox.run())
-    event = Outgoing(3, 1, new_id(), "invoice.paid", "x", new_id(), None, None, b"{}", datetime.now(UTC))
+    event = Outgoing(
+        3, 1, new_id(), "invoice.paid", "x", new_id(), None, None, b"{}", datetime.now(UTC), "invoice.paid.coffee"
+    )
     outbox.committed([event])
     await eventually(lambda: not place.clean)
     assert (place.committed, place.confirmed, outbox.lag) == (1, 0, 1)

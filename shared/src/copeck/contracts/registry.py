@@ -3,10 +3,10 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 from hashlib import blake2b
-from typing import Literal
+from typing import Literal, get_args
 
 from copeck.contracts import commands, events
-from copeck.contracts.base import Command, ContractError, Message
+from copeck.contracts.base import Command, ContractError, InvoiceKind, Message
 
 SHARDS = 16
 """Queues of commands; 32 is the ceiling of one broker node. Changing it means draining all of them first."""
@@ -61,17 +61,31 @@ _SENDERS: dict[str, tuple[str, ...]] = {
     "subscription.create": (SUBSCRIPTIONS,),
 }
 
+INVOICE_KINDS: tuple[str, ...] = get_args(InvoiceKind)
+"""An invoice's events say its kind in their routing key, so that a service is not sent what is another's."""
+
+KINDS_CONSUMED: dict[str, tuple[str, ...]] = {SUBSCRIPTIONS: ("subscription",), GATEWAY: INVOICE_KINDS}
+"""Whose invoices a service hears of."""
+
 # The sender of each family of events and its consumers. A queue is bound only once somebody consumes it: one that
 # nobody empties would fill up and then refuse the events of all the others. `devices` joins with its service. What
-# nobody consumes is not sent at all: balances are read from the views.
+# nobody consumes is not sent at all: balances, and what became of a payout, are read from the views.
 _EVENT_ROUTES: dict[str, tuple[str, tuple[str, ...]]] = {
     "invoice": (UPDATER, (SUBSCRIPTIONS, GATEWAY)),
     "command": (UPDATER, (SUBSCRIPTIONS, GATEWAY)),
-    "refund": (UPDATER, (SUBSCRIPTIONS, GATEWAY)),
+    "refund": (UPDATER, ()),
     "wallet": (UPDATER, ()),
-    "payout": (UPDATER, (GATEWAY,)),
+    "payout": (UPDATER, ()),
     "subscription": (SUBSCRIPTIONS, (GATEWAY,)),
     "user": (AUTH, (SUBSCRIPTIONS,)),
+}
+
+# The types that somebody consumes of a family whose other types nobody does.
+_LISTENERS: dict[str, tuple[str, ...]] = {
+    "refund.requested": (GATEWAY,),
+    "refund.failed": (SUBSCRIPTIONS,),
+    "payout.pending": (GATEWAY,),
+    "payout.processing": (GATEWAY,),
 }
 
 
@@ -81,7 +95,7 @@ def _entries() -> Iterable[tuple[str, Entry]]:
         yield model.TYPE, Entry(model, "command", _SENDERS[model.TYPE], consumers)
     for model in events.ALL:
         sender, listeners = _EVENT_ROUTES[model.TYPE.split(".", 1)[0]]
-        yield model.TYPE, Entry(model, "event", (sender,), listeners)
+        yield model.TYPE, Entry(model, "event", (sender,), _LISTENERS.get(model.TYPE, listeners))
 
 
 REGISTRY: dict[str, Entry] = dict(_entries())
@@ -110,8 +124,25 @@ def shard_queue(shard: int) -> str:
     return f"{COMMANDS_EXCHANGE}.{shard:02d}"
 
 
+def invoice_topic(type_name: str, kind: str) -> str:
+    """Return the routing key of an event of an invoice."""
+    return f"{type_name}.{kind}"
+
+
 def routing_key(data: Message) -> str:
-    """Return where a message goes: its type, and for a command to the updater its account's shard."""
+    """Return where a message goes: its type, then a command's shard or the kind of the invoice that an event is of."""
     if isinstance(data, Command):
         return f"{data.TYPE}.{shard_of(data.account):02d}"
+    if isinstance(data, events.InvoiceEvent):
+        return invoice_topic(data.TYPE, data.kind)
     return data.TYPE
+
+
+def routing_keys(name: str) -> tuple[str, ...]:
+    """Return every routing key that a message of the type may have."""
+    entry = REGISTRY[name]
+    if entry.sharded:
+        return tuple(f"{name}.{shard:02d}" for shard in range(SHARDS))
+    if issubclass(entry.model, events.InvoiceEvent):
+        return tuple(invoice_topic(name, kind) for kind in INVOICE_KINDS)
+    return (name,)

@@ -3,8 +3,9 @@
 import asyncio
 import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 
+import aio_pika
 import aiormq
 from aiormq.abc import AbstractConnection
 from pamqp.common import FieldTable
@@ -77,4 +78,28 @@ async def close_connection(connection: AbstractConnection | None) -> None:
         return
     with contextlib.suppress(Exception):
         async with asyncio.timeout(CLOSE_TIMEOUT_S):
+            await connection.close()
+
+
+@contextlib.asynccontextmanager
+async def broker_session(
+    url: str, name: str, timeout_s: float = CONNECT_TIMEOUT_S
+) -> AsyncIterator[aio_pika.Connection]:
+    """Hold a connection of aio-pika's for the block; it counts as closed afterwards, whatever became of it.
+
+    aio-pika closes a connection that still counts as open when it is collected as garbage: on a loop that may not run
+    any more, which warns of a coroutine that nobody awaited. One whose handshake failed, or whose closing did, is such.
+    """
+    connection = aio_pika.Connection(with_heartbeat(url), client_properties={"connection_name": name})
+    try:
+        async with asyncio.timeout(timeout_s):
+            await connection.connect()
+        yield connection
+    finally:
+        try:
+            with contextlib.suppress(Exception):
+                async with asyncio.timeout(CLOSE_TIMEOUT_S):
+                    await connection.close()
+        finally:
+            # After a first call that failed there is no transport left: this one only says that it is over.
             await connection.close()

@@ -27,9 +27,9 @@ from copeck.messaging.backoff import Backoff
 from copeck.messaging.connection import (
     CONNECT_TIMEOUT_S,
     HEARTBEAT_S,
+    broker_session,
     loss_instead_of_cancellation,
     safe_url,
-    with_heartbeat,
 )
 from copeck.messaging.errors import MessagingError, is_broker_fault
 from copeck.observability import metrics
@@ -137,35 +137,32 @@ class Consumer:
 
     async def _consume(self) -> None:
         session = _Session(asyncio.Event(), set())
-        async with asyncio.timeout(CONNECT_TIMEOUT_S):
-            connection = await aio_pika.connect(
-                with_heartbeat(self._url), client_properties={"connection_name": self._name}
-            )
-        try:
-            async with asyncio.timeout(CONNECT_TIMEOUT_S):
-                channel = await connection.channel(publisher_confirms=False)
-                await channel.set_qos(prefetch_count=self._prefetch)
-                # The broker may end a consumer without closing its channel: the queue was deleted.
-                underlay = await channel.get_underlay_channel()
-                underlay.on_consumer_cancel_callbacks.add(lambda _frame: session.lost.set())
-                channel.close_callbacks.add(lambda *_: session.lost.set())
-                queue = await channel.get_queue(self.queue, ensure=False)
-                tag = await queue.consume(partial(self._take, session=session), no_ack=False)
-            self._set_connected(True)
-            await self._until(session.lost)
-            if not session.lost.is_set():
-                with contextlib.suppress(Exception):
-                    async with asyncio.timeout(HEARTBEAT_S):
-                        await queue.cancel(tag)
-        finally:
-            self._set_connected(False)
-            await self._finish(session)
-            with contextlib.suppress(Exception):
-                async with asyncio.timeout(HEARTBEAT_S):
-                    await connection.close()
+        async with broker_session(self._url, self._name) as connection:
+            try:
+                await self._consume_over(connection, session)
+            finally:
+                self._set_connected(False)
+                await self._finish(session)
         if session.lost.is_set() and not self._stopping.is_set():
             log.warning("queue %s: the channel was lost", self.queue)
             await self._pause(self._backoff.delay_s(0))
+
+    async def _consume_over(self, connection: aio_pika.Connection, session: _Session) -> None:
+        async with asyncio.timeout(CONNECT_TIMEOUT_S):
+            channel = await connection.channel(publisher_confirms=False)
+            await channel.set_qos(prefetch_count=self._prefetch)
+            # The broker may end a consumer without closing its channel: the queue was deleted.
+            underlay = await channel.get_underlay_channel()
+            underlay.on_consumer_cancel_callbacks.add(lambda _frame: session.lost.set())
+            channel.close_callbacks.add(lambda *_: session.lost.set())
+            queue = await channel.get_queue(self.queue, ensure=False)
+            tag = await queue.consume(partial(self._take, session=session), no_ack=False)
+        self._set_connected(True)
+        await self._until(session.lost)
+        if not session.lost.is_set():
+            with contextlib.suppress(Exception):
+                async with asyncio.timeout(HEARTBEAT_S):
+                    await queue.cancel(tag)
 
     def _set_connected(self, connected: bool) -> None:
         self.connected = connected

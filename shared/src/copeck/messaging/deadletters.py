@@ -13,12 +13,13 @@ import aio_pika
 import sqlalchemy as sa
 from aio_pika.abc import AbstractIncomingMessage, AbstractQueue
 
-from copeck.messaging.connection import with_heartbeat
+from copeck.messaging.connection import broker_session
 from copeck.storage.engine import Database
 
 DEAD_SUFFIX = ".dead"
 SCAN_MAX = 10_000
 _TIMEOUT_S = 15.0
+_NAME = "dead-letters"
 
 
 class Reasons:
@@ -77,8 +78,7 @@ class DeadLetters:
 
     async def count(self, dead_queue: str) -> int:
         """Return how many messages there are."""
-        connection = await aio_pika.connect(with_heartbeat(self._url), timeout=_TIMEOUT_S)
-        async with connection:
+        async with broker_session(self._url, _NAME, _TIMEOUT_S) as connection:
             channel = await connection.channel()
             queue = await channel.get_queue(dead_queue, ensure=True)
             return queue.declaration_result.message_count or 0
@@ -109,9 +109,8 @@ class DeadLetters:
 
     async def _scan(self, dead_queue: str, limit: int, wanted: Callable[[DeadLetter], bool], before: Any) -> int:
         """Take messages one by one; settle the wanted, and give the others back when all were seen."""
-        connection = await aio_pika.connect(with_heartbeat(self._url), timeout=_TIMEOUT_S)
         taken = 0
-        async with connection:
+        async with broker_session(self._url, _NAME, _TIMEOUT_S) as connection:
             channel = await connection.channel(publisher_confirms=True, on_return_raises=True)
             queue: AbstractQueue = await channel.get_queue(dead_queue, ensure=False)
             for _ in range(limit):

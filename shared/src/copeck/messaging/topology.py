@@ -13,14 +13,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from copeck.contracts.events import InvoiceEvent
 from copeck.contracts.registry import (
     COMMANDS_EXCHANGE,
     EVENTS_EXCHANGE,
+    INVOICE_KINDS,
+    KINDS_CONSUMED,
     OPERATOR,
     REGISTRY,
     SERVICES,
     SHARDS,
     UPDATER,
+    Entry,
     shard_queue,
 )
 
@@ -133,7 +137,14 @@ def _keys_for(service: str, kind: str) -> list[str]:
     ]
     if kind == "commands":
         return sorted(types)
-    return sorted({f"{name.split('.', 1)[0]}.*" for name in types})
+    keys = set()
+    for name in types:
+        family = name.split(".", 1)[0]
+        if issubclass(REGISTRY[name].model, InvoiceEvent):
+            keys |= {f"{family}.*.{kind}" for kind in KINDS_CONSUMED[service]}
+        else:
+            keys.add(name)
+    return sorted(keys)
 
 
 def rights_of(user: str) -> Rights:
@@ -148,8 +159,7 @@ def rights_of(user: str) -> Rights:
     sends: dict[str, list[str]] = {}
     for name, entry in REGISTRY.items():
         if user in entry.senders:
-            pattern = re.escape(name) + (r"\.[0-9]{2}" if entry.sharded else "")
-            sends.setdefault(entry.exchange, []).append(pattern)
+            sends.setdefault(entry.exchange, []).append(_topics_of(name, entry))
     topics = dict.fromkeys((COMMANDS_EXCHANGE, EVENTS_EXCHANGE), NO_TOPIC)
     topics |= {exchange: rf"^({'|'.join(sorted(patterns))})\z" for exchange, patterns in sends.items()}
     write = f"^({'|'.join(re.escape(exchange) for exchange in sorted(sends))})$" if sends else NOTHING
@@ -158,6 +168,15 @@ def rights_of(user: str) -> Rights:
     else:
         read = rf"^{re.escape(user)}\.(commands|events)$"
     return Rights(write=write, read=read, topics=topics)
+
+
+def _topics_of(name: str, entry: Entry) -> str:
+    """Return the pattern of a type's routing keys."""
+    if entry.sharded:
+        return re.escape(name) + r"\.[0-9]{2}"
+    if issubclass(entry.model, InvoiceEvent):
+        return re.escape(name) + rf"\.({'|'.join(INVOICE_KINDS)})"
+    return re.escape(name)
 
 
 def password_hash(password: str, salt: bytes | None = None) -> str:

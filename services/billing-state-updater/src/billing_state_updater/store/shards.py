@@ -6,6 +6,7 @@ from typing import Any
 import psycopg
 
 from billing_state_updater.world import Outgoing
+from copeck.contracts.registry import invoice_topic
 
 Connection = psycopg.AsyncConnection[tuple[Any, ...]]
 
@@ -109,7 +110,8 @@ async def positions(connection: Connection, shards: Iterable[int]) -> dict[int, 
 async def unpublished(connection: Connection, shard: int, after_seq: int, limit: int) -> list[Outgoing]:
     """Return a shard's events beyond a position, in order."""
     cursor = await connection.execute(
-        "SELECT shard, seq, message_id, type, subject, cause_id, correlation_id, traceparent, body, at "
+        "SELECT shard, seq, message_id, type, subject, cause_id, correlation_id, traceparent, body, at, "
+        "CASE WHEN type LIKE 'invoice.%%' THEN body::json ->> 'kind' END "
         "FROM state.outbox WHERE shard = %s AND seq > %s ORDER BY seq LIMIT %s",
         (shard, after_seq, limit),
     )
@@ -117,9 +119,10 @@ async def unpublished(connection: Connection, shard: int, after_seq: int, limit:
 
 
 def _outgoing(row: tuple[Any, ...]) -> Outgoing:
-    shard, seq, message_id, type_name, subject, cause_id, correlation_id, traceparent, body, at = row
+    shard, seq, message_id, type_name, subject, cause_id, correlation_id, traceparent, body, at, kind = row
+    topic = invoice_topic(type_name, kind) if kind else type_name
     return Outgoing(
-        shard, seq, message_id, type_name, subject, cause_id, correlation_id, traceparent, body.encode(), at
+        shard, seq, message_id, type_name, subject, cause_id, correlation_id, traceparent, body.encode(), at, topic
     )
 
 
