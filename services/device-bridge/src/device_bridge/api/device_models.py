@@ -31,7 +31,9 @@ class StateTexts(StrictModel):
     en: Words = ""
 
 
-Texts = Annotated[dict[StateName, StateTexts], Field(max_length=5, examples=[{"off": {"ru": "Мы спим", "en": "We sleep"}}])]
+Texts = Annotated[
+    dict[StateName, StateTexts], Field(max_length=5, examples=[{"off": {"ru": "Мы спим", "en": "We sleep"}}])
+]
 Driver = Annotated[
     dict[Annotated[str, Field(max_length=40, pattern=r"^[a-z][a-z0-9_]*$")], str | int | bool],
     Field(max_length=20, examples=[{"telemetry_id": "1234"}]),
@@ -91,6 +93,8 @@ class DeviceModel(AnswerModel):
     texts: dict[str, dict[str, str]]
     selling: bool
     stopped_reason: str | None = Field(description="Why it does not sell.")
+    stopped_by: str | None = Field(description="`user:<id>`, or `service:device-bridge`: it stopped by itself.")
+    stopped_at: datetime | None
     failures_in_row: int
     state: DeviceStateModel
     page_url: str = Field(description="What its QR code says.")
@@ -99,10 +103,29 @@ class DeviceModel(AnswerModel):
     updated_at: datetime
 
 
+class DeviceCreatedModel(DeviceModel):
+    """A new machine with its key, which is shown this once."""
+
+    link_key: str = Field(description="Hexadecimal. The machine signs its links and checks its commands with it.")
+
+
 class StopRequest(StrictModel):
     """Why it is stopped."""
 
     reason: Reason
+
+
+class DrinkStopRequest(StrictModel):
+    """Why a drink is stopped, and in which size; without one, in all."""
+
+    reason: Reason
+    size: Size | None = None
+
+
+class DrinkStartRequest(StrictModel):
+    """In which size a drink is sold again; without one, in all."""
+
+    size: Size | None = None
 
 
 class LinkKeyModel(AnswerModel):
@@ -113,18 +136,15 @@ class LinkKeyModel(AnswerModel):
     version: int
 
 
-class BrokerAccountModel(AnswerModel):
-    """The machine's account at the broker, without its password."""
+class BrokerPasswordModel(AnswerModel):
+    """A machine's account at the broker with its new password, which is shown this once."""
 
     device_id: str
     username: str
-    topics: list[str] = Field(description="What it may publish and subscribe to.")
-
-
-class BrokerPasswordModel(BrokerAccountModel):
-    """The account with its new password, which is shown this once."""
-
+    client_id: str = Field(description="The only client id that the broker lets in with it.")
     password: str
+    publishes: list[str] = Field(description="Topics that it may publish to; + stands for one word.")
+    subscribes: list[str] = Field(description="What it may subscribe to, in these very words.")
 
 
 class FiscalModel(StrictModel):
@@ -186,6 +206,8 @@ class DrinkModel(AnswerModel):
     telemetry_at: datetime | None
     sold_at: MoneyModel | None = Field(description="By the device's rule; null: neither is known, and it is not sold.")
     available: bool
+    stopped_reason: str | None
     sold_out: bool = Field(description="The machine says that it has run out of it.")
     fiscal: FiscalModel
     version: int
+    updated_at: datetime

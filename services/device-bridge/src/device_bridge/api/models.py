@@ -16,9 +16,7 @@ from device_bridge.domain.catalogue_lines import (
     is_time_zone,
 )
 
-Line = Annotated[
-    str, Field(min_length=1, max_length=NAME_CHARS_MAX, pattern=r"^[^\x00-\x1f\x7f]*\S[^\x00-\x1f\x7f]*$")
-]
+Line = Annotated[str, Field(min_length=1, max_length=NAME_CHARS_MAX, pattern=r"^[^\x00-\x1f\x7f]*\S[^\x00-\x1f\x7f]*$")]
 """A text in one line that is not blank."""
 Words = Annotated[str, Field(max_length=TEXT_CHARS_MAX, pattern=r"^[^\x00-\x1f\x7f]*$")]
 Reason = Annotated[
@@ -31,6 +29,7 @@ Reason = Annotated[
     ),
 ]
 """A reason that a person has to give."""
+Search = Annotated[str | None, Field(max_length=100, pattern=r"^[^\x00]*$")]
 DeviceId = Annotated[str, Field(pattern=DEVICE_ID, max_length=40, examples=["kofe-17"])]
 DrinkId = Annotated[str, Field(pattern=DRINK_ID, max_length=64, examples=["cappuccino"])]
 Currency = Literal["BYN", "EUR", "JPY", "KZT", "RUB", "USD"]
@@ -38,9 +37,7 @@ ModeName = Literal["platform_shop", "own_shop"]
 Size = Literal["small", "medium", "large"]
 PriceRuleName = Literal["catalogue", "telemetry", "catalogue_then_telemetry", "telemetry_then_catalogue"]
 StateName = Literal["ready", "busy", "error", "sold_out", "off"]
-PaymentSubject = Literal[
-    "commodity", "excise", "job", "service", "payment", "agent_commission", "composite", "another"
-]
+PaymentSubject = Literal["commodity", "excise", "job", "service", "payment", "agent_commission", "composite", "another"]
 PaymentMethod = Literal[
     "full_prepayment", "partial_prepayment", "advance", "full_payment", "partial_payment", "credit", "credit_payment"
 ]
@@ -81,7 +78,7 @@ class MerchantCreate(StrictModel):
     active_until: AwareDatetime | None = Field(default=None, description="Sells until then; null: without an end.")
     mode: ModeName = Field(
         default="platform_shop",
-        description="`platform_shop`: we collect, and owe the balance. `own_shop`: the money is the merchant's at once.",
+        description="`platform_shop`: we collect and owe the balance. `own_shop`: the money is the merchant's at once.",
     )
     currency: Currency = "RUB"
     commission_bps: Commission = 500
@@ -149,8 +146,9 @@ class BalanceModel(AnswerModel):
     mode: ModeName
     account: str
     balance: SumModel
+    updated_at: datetime | None = Field(description="When it changed last; null: never.")
     in_transit: TransitModel
     payout_source: str | None = Field(
-        description="`source` of a payout; null in the mode `own_shop`, which has no balance."
+        description="`source` of a payout at `payouts_url`; null in the mode `own_shop`, which has no balance."
     )
     payouts_url: str = "/payments/api/v1/payouts"

@@ -27,9 +27,11 @@ class OrderModel(AnswerModel):
     drink_name: str
     price: MoneyModel
     commission: MoneyModel
+    fiscal: dict[str, Any] = Field(description="The drink's fiscal attributes as they were when it was ordered.")
     status: StatusName
     reason: str = Field(description="Why it stands where it stands; empty when all is well.")
     machine_order_id: str | None
+    receipt_address: str | None = Field(description="Where the receipt goes, in part.", examples=["a***@example.org"])
     invoice_id: UUID
     refund_status: RefundStatusName | None
     refund_id: UUID | None
@@ -76,8 +78,9 @@ class BrewCommandModel(AnswerModel):
 
 
 class ReceiptModel(AnswerModel):
-    """The receipt by e-mail or phone; the address is shown in part."""
+    """A mail about an order. The address is shown in part."""
 
+    kind: Literal["receipt", "refund"] = Field(description="`refund`: that the money is on its way back.")
     address: str = Field(examples=["a***@example.org"])
     status: Literal["waiting", "sent", "failed"]
     tries: int
@@ -119,7 +122,7 @@ class OrderHistoryModel(OrderModel):
     history: list[StepModel]
     command: BrewCommandModel | None
     incidents: list[IncidentModel]
-    receipt: ReceiptModel | None
+    receipts: list[ReceiptModel]
 
 
 class CountsModel(AnswerModel):
@@ -145,17 +148,6 @@ class StatementRowModel(AnswerModel):
     counts: CountsModel
 
 
-class StatementModel(AnswerModel):
-    """A merchant's statement."""
-
-    merchant_id: UUID
-    mode: ModeName
-    date_from: date
-    date_to: date
-    rows: list[StatementRowModel]
-    total: "StatementTotalModel"
-
-
 class StatementTotalModel(AnswerModel):
     """The sum of a statement's rows."""
 
@@ -164,6 +156,17 @@ class StatementTotalModel(AnswerModel):
     refunds: SumModel
     net: SumModel
     counts: CountsModel
+
+
+class StatementModel(AnswerModel):
+    """A merchant's statement."""
+
+    merchant_id: UUID
+    mode: ModeName
+    date_from: date
+    date_to: date
+    rows: list[StatementRowModel]
+    total: StatementTotalModel
 
 
 class BadLineModel(AnswerModel):
@@ -184,16 +187,3 @@ class ImportModel(AnswerModel):
     created: int = Field(description="How many are new.")
     changed: int = Field(description="How many are there already and would be written over.")
     bad_lines: list[BadLineModel]
-
-
-class StoppedModel(AnswerModel):
-    """Something that is not sold at the moment, and why."""
-
-    kind: Literal["merchant", "device", "drink"]
-    merchant_id: UUID
-    device_id: str | None
-    drink_id: str | None
-    size: Size | None
-    name: str
-    reason: str
-    by_itself: bool = Field(description="The machine stopped selling after too many failed brews in a row.")

@@ -11,9 +11,9 @@ from typing import ClassVar, Generic, TypeVar
 
 from copeck.kernel.errors import DomainError
 
-LINES_MAX = 5_000
+LINES_MAX = 1_000
 LINE_CHARS_MAX = 8_000
-BAD_MAX = 1_000
+BAD_MAX = 500
 _BOM = b"\xef\xbb\xbf"
 _SEPARATORS = {ord(odd): " " for odd in "\x0b\x0c\x1c\x1d\x1e\x85\u2028\u2029"}
 _FORMULA = frozenset("=+-@\t\r")

@@ -227,5 +227,3 @@ def _texts(values: dict[str, str], problems: Problems) -> Mapping[str, Mapping[s
         if text:
             texts.setdefault(state, {})[language] = text
     return texts
-
-

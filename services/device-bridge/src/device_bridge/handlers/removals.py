@@ -1,0 +1,29 @@
+"""Deleting what nothing depends on."""
+
+from typing import ClassVar
+
+from copeck.kernel.errors import DomainError, NotFoundError
+from copeck.web.etag import check_if_match
+from device_bridge.handlers.context import Work
+from device_bridge.store import devices, removals
+
+
+class DeviceInUseError(DomainError):
+    """Its orders are somebody's statements and refunds."""
+
+    type: ClassVar[str] = "device-in-use"
+    title: ClassVar[str] = "The machine has sold something"
+
+
+async def remove_device(work: Work, device_id: str, if_match: str) -> None:
+    """Delete a machine that never sold anything, with its drinks; DeviceInUseError for any other."""
+    found = await devices.find(work.tx, device_id, lock=True)
+    if found is None:
+        raise NotFoundError("There is no such machine.")
+    check_if_match(if_match, found.version)
+    if await removals.has_orders(work.tx, device_id):
+        raise DeviceInUseError("Its orders stay. Stop the machine instead.")
+    await removals.remove_device(work.tx, device_id)
+    await work.note(
+        "device.delete", "device", device_id, before={"name": found.name, "merchant_id": str(found.merchant_id)}
+    )

@@ -1,0 +1,47 @@
+"""Small readings that only the API of merchants needs."""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from device_bridge.domain.model import Device
+from device_bridge.store.devices import device_of
+from device_bridge.tables import devices, merchants, receipts
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """A mail about an order: its receipt, or that the money is on its way back."""
+
+    kind: str
+    address: str
+    status: str
+    tries: int
+    sent_at: datetime | None
+    last_error: str
+
+
+async def machines(tx: AsyncConnection, device_ids: Collection[str]) -> dict[str, Device]:
+    """Return machines by their ids, locked against other changes; those that do not exist are left out."""
+    if not device_ids:
+        return {}
+    query = sa.select(devices).where(devices.c.id.in_(sorted(device_ids))).order_by(devices.c.id)
+    return {row.id: device_of(row) for row in await tx.execute(query.with_for_update(key_share=True))}
+
+
+async def known_merchants(tx: AsyncConnection, merchant_ids: Collection[UUID]) -> set[UUID]:
+    """Return which of these merchants exist."""
+    if not merchant_ids:
+        return set()
+    return set((await tx.execute(sa.select(merchants.c.id).where(merchants.c.id.in_(merchant_ids)))).scalars())
+
+
+async def receipts_of(tx: AsyncConnection, order_id: UUID) -> list[Receipt]:
+    """Return the mails about an order."""
+    columns = [receipts.c[name] for name in Receipt.__slots__]
+    query = sa.select(*columns).where(receipts.c.order_id == order_id).order_by(receipts.c.kind)
+    return [Receipt(*row) for row in await tx.execute(query)]
