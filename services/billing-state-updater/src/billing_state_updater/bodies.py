@@ -21,6 +21,7 @@ def invoice_body(invoice: Invoice, payment: Payment | None = None) -> bytes:
             "product": invoice.product,
             "account": invoice.account,
             "payer": invoice.payer,
+            "beneficiary": invoice.beneficiary,
             "amount_minor": invoice.amount_minor,
             "refunded_minor": invoice.refunded_minor,
             "currency": invoice.currency,

@@ -18,6 +18,7 @@ from payments_gateway.api import batches as batches_api
 from payments_gateway.api import commissions as commissions_api
 from payments_gateway.api import compatibility as compatibility_api
 from payments_gateway.api import corrections as corrections_api
+from payments_gateway.api import merchant_shops as merchant_shops_api
 from payments_gateway.api import paid as paid_api
 from payments_gateway.api import pay as pay_api
 from payments_gateway.api import payments as payments_api
@@ -43,6 +44,7 @@ _DESCRIPTION = """
 `paid` is where payment providers report: signed, stored before it is answered, and without effect the second time.
 `wallets` are what people have with us; `payments` puts money in, takes it out, and pays invoices from them.
 `commissions` and `switches` are the managers': what that costs, and what is stopped for the moment.
+`merchants' shops` are where the buyers of a merchant pay that merchant and not us.
 `payouts` sends money out, one by one or by files; `corrections` moves it in the books, by two people.
 """
 
@@ -72,6 +74,7 @@ def build(settings: GatewaySettings, context: Context | None = None, *, bus: boo
             wallets_api.router,
             commissions_api.router,
             switches_api.router,
+            merchant_shops_api.router,
             batches_api.router,
             payouts_api.router,
             corrections_api.router,

@@ -35,6 +35,8 @@ class GatewaySettings(Settings):
     cloudpayments_api_url: str = CLOUDPAYMENTS_API_URL
     cloudpayments_widget_url: str = CLOUDPAYMENTS_WIDGET_URL
     mock_gateway_url: str = MOCK_GATEWAY_URL
+    merchant_shops_secret: SecretStr = SecretStr("")
+    """What the credentials of merchants' own shops are sealed under; without it there are no such shops."""
     callback_body_bytes_max: int = 64 * 1024
     callbacks_kept_days: int = Field(default=400, ge=7)
     attempt_asked_after_s: int = Field(default=60, ge=1)
@@ -62,9 +64,13 @@ class GatewaySettings(Settings):
             raise ValueError("a shop of the mock gateway is for the sandbox only: take it out of COPECK_SHOPS")
         return self
 
+    def provider_urls(self, provider: str) -> tuple[str, str]:
+        """Return where a provider's API is, and its widget."""
+        api_urls = {"cloudpayments": self.cloudpayments_api_url, "mock": self.mock_gateway_url}
+        return api_urls.get(provider, ""), self.cloudpayments_widget_url
+
     def shop_list(self) -> list[tuple[Shop, tuple[str, ...]]]:
         """Return the shops with the addresses of their provider filled in, and the products that each may sell."""
-        api_urls = {"cloudpayments": self.cloudpayments_api_url, "mock": self.mock_gateway_url}
         return [
             (
                 Shop(
@@ -72,8 +78,8 @@ class GatewaySettings(Settings):
                     shop=item.shop,
                     public_id=item.public_id,
                     api_secret=item.api_secret.get_secret_value(),
-                    api_url=item.api_url or api_urls.get(item.provider, ""),
-                    widget_url=item.widget_url or self.cloudpayments_widget_url,
+                    api_url=item.api_url or self.provider_urls(item.provider)[0],
+                    widget_url=item.widget_url or self.provider_urls(item.provider)[1],
                 ),
                 item.products,
             )

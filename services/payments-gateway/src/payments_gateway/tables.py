@@ -30,6 +30,22 @@ invoices = sa.Table(
     sa.Column("correlation_id", sa.Text),
     sa.Column("updated_at", _moment, nullable=False),
     sa.Column("titles", pg.JSONB, nullable=False),
+    sa.Column("beneficiary", sa.Text, nullable=False, server_default=""),
+)
+
+merchant_shops = sa.Table(
+    "merchant_shops",
+    metadata,
+    sa.Column("shop", sa.Text, primary_key=True),
+    sa.Column("merchant_id", _uuid, nullable=False),
+    sa.Column("provider", sa.Text, nullable=False),
+    sa.Column("public_id", sa.Text, nullable=False),
+    sa.Column("secret_sealed", sa.LargeBinary, nullable=False),
+    sa.Column("version", sa.Integer, nullable=False),
+    sa.Column("created_at", _moment, nullable=False),
+    sa.Column("updated_at", _moment, nullable=False),
+    sa.Column("updated_by", sa.Text, nullable=False),
+    sa.Column("retired_at", _moment),
 )
 
 attempts = sa.Table(

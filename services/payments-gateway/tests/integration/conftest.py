@@ -36,6 +36,7 @@ from payments_gateway.settings import GatewaySettings
 from tests.support.wallet_site import WalletSite, wallet_site, with_wallets
 
 SECRET = "test_secret_key"
+MERCHANT_SECRET = "a secret of the merchant's own"
 PREFIX = "/payments/api/v1"
 PAYER = "customer:0190a5b0-0000-7000-8000-000000000001"
 
@@ -251,10 +252,11 @@ class Emulator:
 async def emulator_process(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[tuple[str, int]]:
     port, gateway_port = free_port(), free_port()
     shop = {"name": "main", "public_id": "pk_test", "api_secret": SECRET, "max_concurrent": 100}
+    own = {"name": "own", "public_id": "pk_merchant", "api_secret": MERCHANT_SECRET, "notify_types": []}
     environment = {
         **os.environ,
         "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
-        "SANDBOX_CLOUDPAYMENTS_SHOPS": json.dumps([shop]),
+        "SANDBOX_CLOUDPAYMENTS_SHOPS": json.dumps([shop, own]),
         "SANDBOX_CLOUDPAYMENTS_PORT": str(port),
         "SANDBOX_CLOUDPAYMENTS_DATA_DIR": str(tmp_path_factory.mktemp("emulator")),
         "SANDBOX_CLOUDPAYMENTS_NOTIFY_URL": f"http://127.0.0.1:{gateway_port}{PREFIX}/paid/cloudpayments/{{shop}}/{{type}}",

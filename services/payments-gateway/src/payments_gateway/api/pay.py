@@ -98,13 +98,13 @@ ContextDep = Annotated[Context, Depends(context_of)]
 @router.get(
     "/pay/{invoice_id}",
     response_model=PayModel,
-    responses=problem_responses(404),
+    responses=problem_responses(404, 409, 503),
     dependencies=[Depends(rate_limit("pay", "240/minute"))],
 )
 async def parameters(context: ContextDep, invoice_id: UUID, language: LanguageQuery = "ru") -> Response:
     """Return the widget's parameters as JSON. Whoever has the invoice's id may pay it."""
     seen = await pay.see_soon(context, invoice_id)
-    shop = pay.shop_of(context, seen.invoice)
+    shop = await pay.shop_of(context, seen.invoice)
     widget = pay.widget_of(context, shop, seen.invoice, None, language) if seen.payable else None
     return _exact(
         _invoice(seen) | {"provider": shop.provider, "shop": shop.shop, "script": shop.widget_url, "widget": widget}
@@ -115,7 +115,7 @@ async def parameters(context: ContextDep, invoice_id: UUID, language: LanguageQu
     "/pay/{invoice_id}",
     status_code=201,
     response_model=StartedModel,
-    responses=problem_responses(404, 409, 422),
+    responses=problem_responses(404, 409, 422, 503),
     dependencies=[Depends(rate_limit("pay-start", "60/minute"))],
 )
 async def start(

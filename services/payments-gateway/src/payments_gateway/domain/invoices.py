@@ -48,6 +48,13 @@ class Invoice:
     correlation_id: str | None = None
     titles: Mapping[str, str] = field(default_factory=dict)
     """What it is for, by language, as far as its issuer said."""
+    beneficiary: str = ""
+
+    @property
+    def own_shop_of(self) -> str:
+        """The merchant at whose own shop it is paid; nothing when it is paid at one of ours."""
+        family, _, merchant = self.beneficiary.partition(":")
+        return merchant if family == "receivable" else ""
 
     def title(self, language: str) -> str:
         """What the invoice is for, in the payer's language if there is such a title."""

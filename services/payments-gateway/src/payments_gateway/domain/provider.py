@@ -87,6 +87,8 @@ class Shop:
     api_secret: str = field(repr=False)
     api_url: str = ""
     widget_url: str = ""
+    merchant: str = ""
+    """Whose own shop it is; nothing when it is one of ours."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ from payments_gateway.domain.models import Operation, OperationKind, OperationSt
 from payments_gateway.handlers import batches, catch_up, metrics
 from payments_gateway.handlers.context import Context
 from payments_gateway.handlers.forged import KEPT_ROWS_MAX
+from payments_gateway.handlers.merchant_shops import shops_to_compare
 from payments_gateway.handlers.reconciliation import reconcile
 from payments_gateway.store import attempts as attempt_store
 from payments_gateway.store import callbacks as callback_store
@@ -96,7 +97,7 @@ async def _operations(context: Context) -> dict[UUID, OperationKind]:
 async def sweep(context: Context) -> dict[str, int]:
     """Walk the providers' own lists for what nobody told us, and keep tables in order."""
     found = 0
-    for shop in context.shops.all():
+    for shop in (*context.shops.all(), *await shops_to_compare(context)):
         found += await reconcile(context, shop)
     await catch_up.run(context, overlap=catch_up.SWEPT)
     now = context.clock.now()

@@ -10,6 +10,7 @@ from copeck.contracts.envelope import Envelope
 from copeck.observability.logs import get_logger
 from payments_gateway.domain.hearing import Known, Statement
 from payments_gateway.domain.invoices import check, money_of
+from payments_gateway.domain.merchant_shops import takes
 from payments_gateway.domain.provider import (
     AttemptStatus,
     CheckAnswer,
@@ -66,6 +67,9 @@ async def judge(context: Context, tx: AsyncConnection, batch: list[Arrived], now
     changes, reports, judged = Changes(), list[Envelope](), list[Judged]()
     for arrived, invoice_id in zip(batch, invoice_ids, strict=True):
         about = known.get(invoice_id) if invoice_id else None
+        if about is not None and not takes(arrived.shop, about.invoice):
+            judged.append(_foreign(arrived, about))
+            continue
         if arrived.kind is NotificationKind.REFUND and arrived.notification is not None and about is not None:
             # Rare, and with rows of its own to lock: written at once, after what was heard before it.
             await _write(context, tx, changes, reports, now)
@@ -123,6 +127,13 @@ def _judge_one(
         # Answered so that it comes again: the invoice's event may be on its way. The bytes are kept each time.
         return Judged("orphan", CheckAnswer.BAD_INVOICE, "no such invoice is known"), None
     return _money(changes, known, arrived.shop, notification, str(arrived.id), now)
+
+
+def _foreign(arrived: Arrived, about: Known) -> Judged:
+    """Refuse what a shop says of an invoice that is not paid there: only its own are its business."""
+    invoice_id = about.invoice.invoice_id
+    log.warning("a shop told of an invoice that is not paid there", shop=arrived.shop.shop, invoice_id=str(invoice_id))
+    return Judged("foreign", CheckAnswer.BAD_INVOICE, "the invoice is paid at another shop", invoice_id)
 
 
 def _answer_to_unreadable(kind: NotificationKind) -> CheckAnswer:

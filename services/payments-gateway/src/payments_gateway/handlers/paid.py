@@ -24,6 +24,7 @@ from payments_gateway.handlers.context import Context
 from payments_gateway.handlers.forged import ForgedCallbackError, Quarantine
 from payments_gateway.handlers.group import GroupCommit
 from payments_gateway.handlers.judging import Arrived, Judged, judge
+from payments_gateway.handlers.merchant_shops import find_shop
 from payments_gateway.store import callbacks as callback_store
 from payments_gateway.store.callbacks import StoredCallback
 
@@ -59,7 +60,7 @@ class Paid:
         """Verify, store, report in one commit; return the answer. Raises when it could not be stored (I-07)."""
         context = self.context
         provider = context.providers.get(provider_code)
-        shop = context.shops.get(provider_code, shop_name)
+        shop = await find_shop(context, provider_code, shop_name)
         if provider is None or shop is None:
             raise NotFoundError("there is no such shop")
         now = context.clock.now()

@@ -17,6 +17,7 @@ from payments_gateway.domain.models import Attempt
 from payments_gateway.domain.provider import AttemptStatus, Shop, WidgetOrder
 from payments_gateway.domain.switches import DEPOSITS, Stopped, provider_switch
 from payments_gateway.handlers.context import Context
+from payments_gateway.handlers.merchant_shops import find_shop, shop_of_merchant
 from payments_gateway.handlers.reports import asked_at, payment_report
 from payments_gateway.store import attempts as attempt_store
 from payments_gateway.store import invoices as invoice_store
@@ -96,8 +97,10 @@ def _is_fresh(context: Context, invoice_id: UUID) -> bool:
     return is_v7(invoice_id) and abs(context.clock.now() - id_time(invoice_id)) < _FRESH
 
 
-def shop_of(context: Context, invoice: Invoice) -> Shop:
-    """Return the shop that the routing rules choose for an invoice."""
+async def shop_of(context: Context, invoice: Invoice, tx: AsyncConnection | None = None) -> Shop:
+    """Return the shop that takes an invoice: the merchant's own, or the one that the routing rules choose."""
+    if invoice.own_shop_of:
+        return await shop_of_merchant(context, invoice, tx)
     shop = context.shops.route(invoice.product)
     if shop is None:
         raise NoShopError(f"no shop sells {invoice.product!r}")
@@ -137,7 +140,7 @@ async def start(context: Context, invoice_id: UUID, key: str, request_hash: str,
             await context.idempotency.finish(tx, scope, key, 201, body)
     if known is None:
         context.poke_relay()
-    shop = context.shops.get(attempt.provider, attempt.shop)
+    shop = await find_shop(context, attempt.provider, attempt.shop)
     if shop is None:
         raise NoShopError("the shop of this attempt is not configured any more")
     return Started(
@@ -161,7 +164,7 @@ async def _start(
         raise TooManyAttemptsError(f"{ATTEMPTS_MAX} payments were started")
     if any(item.status in (AttemptStatus.SUCCEEDED, AttemptStatus.AUTHORIZED) for item in known):
         raise NotPayableError("a payment for this invoice has arrived already")
-    shop = shop_of(context, invoice)
+    shop = await shop_of(context, invoice, tx)
     await _check_switches(tx, shop, invoice)
     attempt = replace(new_attempt(shop, invoice, invoice.amount, now), status=AttemptStatus.PENDING)
     await attempt_store.add(tx, attempt, key, asked_at(context, now))

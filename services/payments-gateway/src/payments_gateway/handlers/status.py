@@ -6,14 +6,17 @@ from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from copeck.observability.logs import get_logger
 from payments_gateway.domain.attempts import FINISHED
 from payments_gateway.domain.hearing import Statement
 from payments_gateway.domain.invoices import Invoice
+from payments_gateway.domain.merchant_shops import takes
 from payments_gateway.domain.models import Attempt, Operation, OperationStatus
 from payments_gateway.domain.operations import backoff_s
 from payments_gateway.domain.provider import AttemptStatus, Findings, Provider, Shop, Transaction
 from payments_gateway.handlers import catch_up, metrics
 from payments_gateway.handlers.context import Context
+from payments_gateway.handlers.merchant_shops import find_shop
 from payments_gateway.handlers.refunds import settle_refund
 from payments_gateway.handlers.reports import hear, payment_report
 from payments_gateway.handlers.words import masked_method
@@ -21,11 +24,13 @@ from payments_gateway.store import attempts as attempt_store
 from payments_gateway.store import invoices as invoice_store
 from payments_gateway.store import operations as operation_store
 
+log = get_logger(__name__)
+
 
 async def query_attempt(context: Context, operation: Operation, token: UUID) -> str:
     """Ask about one attempt and take in what is said; come back later while it stays open."""
     provider = context.providers.get(operation.provider)
-    shop = context.shops.get(operation.provider, operation.shop)
+    shop = await find_shop(context, operation.provider, operation.shop)
     async with context.database.reading() as tx:
         attempt = await attempt_store.get(tx, operation.payment_id) if operation.payment_id else None
         invoice = await invoice_store.get(tx, operation.of_invoice)
@@ -72,6 +77,9 @@ async def take_in(
 ) -> bool:
     """Take one transaction in as the provider shows it; tell whether it was news."""
     if transaction.amount is None or transaction.amount.minor <= 0 or transaction.invoice_id != invoice.invoice_id:
+        return False
+    if not takes(shop, invoice):
+        log.warning("a shop lists a payment of an invoice that is not paid there", shop=shop.shop)
         return False
     if transaction.is_refund:
         if transaction.status is not AttemptStatus.SUCCEEDED:

@@ -189,6 +189,8 @@ def _payment(asked: Asked, known: Known, _: GatewaySettings, now: datetime) -> P
         raise NotPayableError(f"the invoice is {invoice.status_at(now)}", "invoice_id")
     if invoice.kind == "topup" and invoice.account == wallet:
         raise NotPayableError("a deposit cannot be paid from the wallet that it is for", "invoice_id")
+    if invoice.own_shop_of:
+        raise NotPayableError("the invoice is paid at the seller's own shop, and not from a wallet", "invoice_id")
     nothing = Money(0, invoice.amount.currency)
     command = commands.WalletPay(
         # The invoice's own account, and not the wallet: its shard orders what happens to the invoice.

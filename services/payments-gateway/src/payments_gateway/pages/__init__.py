@@ -12,6 +12,7 @@ from copeck.kernel.errors import NotFoundError
 from copeck.web.csp import ContentPolicy
 from copeck.web.limits import rate_limit
 from copeck.web.pages import Pages
+from payments_gateway.domain.merchant_shops import MerchantWithoutShopError
 from payments_gateway.domain.provider import Shop, to_uuid
 from payments_gateway.handlers import pay
 from payments_gateway.handlers.context import Context
@@ -51,8 +52,14 @@ async def pay_page(request: Request, invoice_id: str) -> HTMLResponse:
         seen = await pay.see_soon(context, identifier)
     except NotFoundError:
         return _not_found(request)
-    shop = pay.shop_of(context, seen.invoice)
-    return pages.render(request, "pay.html", _values(request, identifier, seen), policy=policy_of(context, shop))
+    policy = ContentPolicy()
+    try:
+        policy = policy_of(context, await pay.shop_of(context, seen.invoice))
+    except MerchantWithoutShopError as error:
+        # What was paid before the seller's shop was closed is still shown.
+        if seen.payable:
+            return _message(request, "no_shop_title", "no_shop_text", error.status)
+    return pages.render(request, "pay.html", _values(request, identifier, seen), policy=policy)
 
 
 def policy_of(context: Context, shop: Shop) -> ContentPolicy:
@@ -96,6 +103,10 @@ def _values(request: Request, invoice_id: UUID, seen: pay.Seen) -> dict[str, Any
 
 
 def _not_found(request: Request) -> HTMLResponse:
+    return _message(request, "unknown_title", "unknown_text", 404)
+
+
+def _message(request: Request, heading: str, text: str, status: int) -> HTMLResponse:
     texts = pages.texts(request)
-    values = {"heading": texts("unknown_title"), "text": texts("unknown_text"), "trace_id": None}
-    return pages.render(request, "message.html", values, status=404)
+    values = {"heading": texts(heading), "text": texts(text), "trace_id": None}
+    return pages.render(request, "message.html", values, status=status)

@@ -50,6 +50,7 @@ def _values(event: InvoiceEvent, correlation_id: str | None, now: datetime) -> d
         "failure_reason": event.failure_reason,
         "correlation_id": correlation_id,
         "updated_at": now,
+        "beneficiary": event.beneficiary,
         "titles": {language: event.references[key] for language, key in _TITLES.items() if key in event.references},
     }
 
@@ -65,9 +66,9 @@ _PROJECT = BulkInsert(
 # The State Storage's own view: read only when the bus is late, so that nobody has to wait for it.
 _ADOPT = sa.text("""
 INSERT INTO gateway.invoices (invoice_id, version, status, kind, product, account, payer, amount_minor, currency,
-    description, capture, expires_at, failure_code, failure_reason, correlation_id, updated_at, titles)
+    description, capture, expires_at, failure_code, failure_reason, correlation_id, updated_at, beneficiary, titles)
 SELECT id, version, status, kind, product, account, payer, amount_minor, currency,
-    description, capture, expires_at, failure_code, failure_reason, NULL, :now,
+    description, capture, expires_at, failure_code, failure_reason, NULL, :now, beneficiary,
     jsonb_strip_nulls(jsonb_build_object('ru', "references" ->> 'title_ru', 'en', "references" ->> 'title_en'))
 FROM state_api.invoices_v1 WHERE id = ANY(:ids)
 ORDER BY id
@@ -136,4 +137,5 @@ def from_row(row: Any) -> Invoice:
         failure_reason=data["failure_reason"],
         correlation_id=data["correlation_id"],
         titles=data["titles"],
+        beneficiary=data["beneficiary"],
     )

@@ -36,7 +36,10 @@ InvoiceStatus = Literal[
 
 
 class InvoiceEvent(Message):
-    """The state of an invoice after a step of its chain. `version` counts the steps from 1."""
+    """The state of an invoice after a step of its chain. `version` counts the steps from 1.
+
+    `beneficiary` is the account that is credited when it is paid; senders before the release of coffee left it out.
+    """
 
     invoice_id: UUID
     version: int = Field(ge=1)
@@ -45,6 +48,7 @@ class InvoiceEvent(Message):
     product: Word
     account: AccountName
     payer: Text = ""
+    beneficiary: Text = ""
     amount_minor: AmountMinor
     refunded_minor: AmountMinorOrZero = 0
     currency: Currency

@@ -40,6 +40,7 @@ from payments_gateway.domain.sealing import UnsealableError
 from payments_gateway.domain.sending import repeatable
 from payments_gateway.handlers import metrics
 from payments_gateway.handlers.context import Context
+from payments_gateway.handlers.merchant_shops import find_shop
 from payments_gateway.handlers.refunds import REFUNDED
 from payments_gateway.store import attempts as attempt_store
 from payments_gateway.store import operations as operation_store
@@ -82,7 +83,7 @@ class Line:
 async def converse(context: Context, operation: Operation, talk: Talk, *, may_call: bool = True) -> Outcome:
     """Run one try; `may_call` false only asks."""
     provider = context.providers.get(operation.provider)
-    shop = context.shops.get(operation.provider, operation.shop)
+    shop = await find_shop(context, operation.provider, operation.shop)
     if provider is None or shop is None:
         log.error("an operation's shop is not configured", operation_id=str(operation.id), shop=operation.shop)
         return Outcome(operation.status, None, again=True, failure_reason="the shop is not configured")

@@ -13,6 +13,7 @@ from payments_gateway.domain.operations import ATTEMPTS_BEFORE_ALARM, Outcome, b
 from payments_gateway.domain.provider import AttemptStatus
 from payments_gateway.handlers import metrics
 from payments_gateway.handlers.context import Context
+from payments_gateway.handlers.merchant_shops import find_shop
 from payments_gateway.handlers.operations.talking import Talk
 from payments_gateway.handlers.refunds import settle_refund
 from payments_gateway.handlers.reports import hear, payout_report, refund_report
@@ -95,7 +96,7 @@ async def _report(
     if operation.kind is OperationKind.PAYOUT:
         return await _report_payout(context, tx, operation, outcome, word)
     said = _statement(operation, outcome, talk)
-    shop = context.shops.get(operation.provider, operation.shop)
+    shop = await find_shop(context, operation.provider, operation.shop, tx)
     if said is None or shop is None:
         if outcome.status is OperationStatus.FAILED:
             log.error("a hold could not be ended", operation_id=str(operation.id), reason=outcome.failure_reason)
@@ -149,7 +150,7 @@ async def _further_refund(
 ) -> bool:
     """A notification finished the row while we called. If it told of another refund, ours must be booked too."""
     invoice = await invoice_store.get(tx, operation.of_invoice)
-    shop = context.shops.get(operation.provider, operation.shop)
+    shop = await find_shop(context, operation.provider, operation.shop, tx)
     if invoice is None or shop is None or not outcome.transaction_id:
         return False
     settled = await settle_refund(
