@@ -13,7 +13,7 @@ from deploy.devstack.process import Process, Spec
 from deploy.devstack.scratch import ROOT
 
 PROVIDER, MOCK_PROVIDER = "cloudpayments", "mock"
-SHOP = "main"
+SHOP, OWN_SHOP = "main", "merchant"
 # What the mock gateway's shop may sell: no product is called so, so that payers are never sent to a page it has not.
 MOCK_PRODUCTS = ("mock",)
 _NICE = 19
@@ -36,8 +36,9 @@ class Wiring:
     mock_secret: str = field(default_factory=lambda: secrets.token_hex(16))
     signing_secret: str = field(default_factory=lambda: secrets.token_urlsafe(32))
     merchant_shops_secret: str = field(default_factory=lambda: secrets.token_urlsafe(32))
-    device_keys_secret: str = field(default_factory=lambda: secrets.token_urlsafe(32))
-    buyer_link_key: str = field(default_factory=lambda: secrets.token_urlsafe(32))
+    device_secret: str = field(default_factory=lambda: secrets.token_urlsafe(32))
+    own_shop_public_id: str = field(default_factory=lambda: f"test_api_{secrets.token_hex(12)}")
+    own_shop_secret: str = field(default_factory=lambda: secrets.token_hex(16))
     tmetr_token: str = field(default_factory=lambda: secrets.token_urlsafe(24))
     extra: Mapping[str, str] = field(default_factory=dict)
 
@@ -89,8 +90,7 @@ def _devices(wiring: Wiring) -> Mapping[str, str]:
         "COPECK_SMTP_URL": f"smtp://{HOST}:{wiring.ports['mail']}",
         "COPECK_TMETR_URL": f"{wiring.url('machines')}/tmetr",
         "COPECK_TMETR_TOKEN": wiring.tmetr_token,
-        "COPECK_DEVICE_KEYS_SECRET": wiring.device_keys_secret,
-        "COPECK_BUYER_LINK_KEY": wiring.buyer_link_key,
+        "COPECK_DEVICE_SECRET": wiring.device_secret,
     }
 
 
@@ -100,7 +100,7 @@ def _machines(wiring: Wiring) -> Mapping[str, str]:
         "SANDBOX_MACHINES_PORT": str(wiring.ports["machines"]),
         "SANDBOX_MACHINES_MAIL_PORT": str(wiring.ports["mail"]),
         "SANDBOX_MACHINES_PUBLIC_URL": wiring.url("machines"),
-        "SANDBOX_MACHINES_COPECK_URL": wiring.public_url,
+        "SANDBOX_MACHINES_SHOP_URL": wiring.public_url,
         "SANDBOX_MACHINES_DATA_DIR": f"{wiring.emulators_dir}/machines",
         # A machine logs in by its own account; only the broker's address is needed here.
         "SANDBOX_MACHINES_MQTT_URL": health.without_login(wiring.endpoints.mqtt_url or "")[0],
@@ -122,12 +122,14 @@ def _emulator(wiring: Wiring) -> Mapping[str, str]:
         "api_secret": wiring.shop_secret,
         "notify_url": f"{wiring.public_url}/payments/api/v1/paid/{PROVIDER}/{{shop}}/{{type}}",
     }
+    # A terminal that is some merchant's: it tells the emulator itself where to notify.
+    own = {"name": OWN_SHOP, "public_id": wiring.own_shop_public_id, "api_secret": wiring.own_shop_secret}
     return {
         "SANDBOX_CLOUDPAYMENTS_HOST": HOST,
         "SANDBOX_CLOUDPAYMENTS_PORT": str(wiring.ports["cloudpayments"]),
         "SANDBOX_CLOUDPAYMENTS_PUBLIC_URL": wiring.url("cloudpayments"),
         "SANDBOX_CLOUDPAYMENTS_DATA_DIR": f"{wiring.emulators_dir}/cloudpayments",
-        "SANDBOX_CLOUDPAYMENTS_SHOPS": json.dumps([shop]),
+        "SANDBOX_CLOUDPAYMENTS_SHOPS": json.dumps([shop, own]),
     }
 
 

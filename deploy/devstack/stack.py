@@ -237,6 +237,7 @@ class Stack:
             "monitor": {"user": "monitor", "password": self.logins.broker["monitor"]},
             "people": self.people,
             "shop": {"public_id": wiring.shop_public_id, "api_secret": wiring.shop_secret},
+            "own_shop": {"public_id": wiring.own_shop_public_id, "api_secret": wiring.own_shop_secret},
             "mock_shop": {"public_id": wiring.mock_public_id, "api_secret": wiring.mock_secret},
             "environment": {
                 name: services.environment(services.BY_NAME[name], wiring, wiring.ports[name]) for name in self._names
