@@ -21,7 +21,15 @@ _METHODS = {"get", "post", "put", "patch", "delete"}
 _ANY = "\0"
 """Stands for a part of a path that is known at run time only."""
 _DEPTH_MAX = 6
-_PACKAGES = {"auth", "subscriptions", "billing_state_updater", "payments_gateway", "reminder_cron", "copeck"}
+_PACKAGES = {
+    "auth",
+    "subscriptions",
+    "billing_state_updater",
+    "payments_gateway",
+    "device_bridge",
+    "reminder_cron",
+    "copeck",
+}
 
 
 @dataclass

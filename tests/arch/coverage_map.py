@@ -22,6 +22,7 @@ _PREFIXES = {
     "auth": "/auth/api/v1",
     "subscriptions": "/subscriptions/api/v1",
     "payments-gateway": "/payments/api/v1",
+    "device-bridge": "/devices/api/v1",
 }
 
 

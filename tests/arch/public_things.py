@@ -19,6 +19,7 @@ CLI_MODULES = {
     "subscriptions": "subscriptions.main",
     "billing_state_updater": "billing_state_updater.main",
     "payments_gateway": "payments_gateway.main",
+    "device_bridge": "device_bridge.main",
     "reminder_cron": "reminder_cron.main",
 }
 # Served to a browser or to a machine, and no operation of anybody's API.
@@ -101,6 +102,8 @@ def applications() -> list[FastAPI]:
     """Build every service's application; nothing is connected before one is started."""
     from auth.main import build_app as build_auth
     from auth.settings import AuthSettings
+    from device_bridge.service import build_app as build_devices
+    from device_bridge.settings import DevicesSettings
     from payments_gateway.main import build as build_gateway
     from payments_gateway.settings import GatewaySettings
     from subscriptions.service import build_app as build_subscriptions
@@ -111,4 +114,5 @@ def applications() -> list[FastAPI]:
         build_auth(AuthSettings(database_url=url, signing_secret="x" * 40)),  # type: ignore[arg-type]
         build_subscriptions(SubscriptionsSettings(database_url=url), with_bus=False),
         build_gateway(GatewaySettings(database_url=url), bus=False),
+        build_devices(DevicesSettings(database_url=url, device_secret="x" * 40), with_bus=False),  # type: ignore[arg-type]
     ]

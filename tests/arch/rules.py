@@ -23,9 +23,9 @@ _STATEMENT = re.compile(
 # A handler passes the transaction on, and has to say of what type it is.
 _TYPES_OF_CONNECTIONS = {"sqlalchemy.ext.asyncio", "sqlalchemy.engine"}
 _IO = {
-    "aio_pika", "aiormq", "alembic", "asyncio", "celery", "fastapi", "http", "httpx", "httpx2", "os", "psycopg",
-    "psycopg_pool", "redis", "requests", "socket", "sqlalchemy", "starlette", "subprocess", "threading", "urllib",
-    "uvicorn",
+    "aio_pika", "aiomqtt", "aiormq", "alembic", "asyncio", "celery", "fastapi", "http", "httpx", "httpx2", "os", "paho",
+    "psycopg", "psycopg_pool", "redis", "requests", "smtplib", "socket", "sqlalchemy", "starlette", "subprocess",
+    "threading", "urllib", "uvicorn",
 }  # fmt: skip
 # Reading settings and making ids are the kernel's few doors to the machine.
 _DOORS = {"shared/src/copeck/kernel/settings.py", "shared/src/copeck/kernel/ids.py"}

@@ -9,7 +9,7 @@ import pytest
 from reminder_cron.schedule import ticks
 from reminder_cron.settings import ReminderSettings
 
-MODULES = {"gateway": "payments_gateway.tasks", "reminders": "reminder_cron.tasks"}
+MODULES = {"gateway": "payments_gateway.tasks", "devices": "device_bridge.tasks", "reminders": "reminder_cron.tasks"}
 
 
 @pytest.mark.parametrize("queue", sorted(MODULES))
