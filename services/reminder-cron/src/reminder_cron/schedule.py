@@ -11,6 +11,8 @@ RETAIN = "reminder_cron.retain"
 GATEWAY_QUEUE = "gateway"
 GATEWAY_JANITOR = "payments_gateway.janitor"
 GATEWAY_SWEEP = "payments_gateway.sweep"
+DEVICES_QUEUE = "devices"
+DEVICES_JANITOR = "device_bridge.janitor"
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +37,8 @@ def ticks(settings: ReminderSettings) -> tuple[Tick, ...]:
              "provider operations and attempts that are stuck or unknown"),
         Tick("gateway-sweep", GATEWAY_SWEEP, settings.provider_sweep_interval_s, GATEWAY_QUEUE,
              "the providers' own lists, the gateway's partitions and limits"),
+        Tick("devices-janitor", DEVICES_JANITOR, settings.janitor_interval_s, DEVICES_QUEUE,
+             "receipts that were not e-mailed yet"),
     )  # fmt: skip
 
 

@@ -18,7 +18,9 @@ from reminder_cron.settings import ReminderSettings
 def test_every_tick_is_in_beats_schedule_and_dies_with_its_interval() -> None:
     settings = ReminderSettings(janitor_interval_s=0.2)
     schedule = beat_schedule(settings)
-    assert set(schedule) == {"invoice-expiry", "outbox", "retention", "gateway-janitor", "gateway-sweep"}
+    assert set(schedule) == {
+        "invoice-expiry", "outbox", "retention", "gateway-janitor", "gateway-sweep", "devices-janitor",
+    }  # fmt: skip
     for tick in ticks(settings):
         entry = schedule[tick.name]
         assert entry["schedule"] == tick.every_s
