@@ -1,5 +1,7 @@
 """Serving an application: uvicorn, started from code, with a graceful end."""
 
+from types import FrameType
+
 import uvicorn
 from fastapi import FastAPI
 
@@ -12,10 +14,19 @@ _BACKLOG = 512
 _CONCURRENCY_MAX = 512
 
 
+class Server(uvicorn.Server):
+    """Tells the application at once that the end is near, so that answers that would go on (events) let go."""
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Take a signal."""
+        self.config.app.state.stopping = True  # type: ignore[union-attr]
+        super().handle_exit(sig, frame)
+
+
 def serve(app: FastAPI, settings: Settings) -> None:
     """Serve until SIGTERM or SIGINT; requests in flight are answered first."""
     calm_collector()
-    uvicorn.Server(server_config(app, settings)).run()
+    Server(server_config(app, settings)).run()
 
 
 def server_config(app: FastAPI, settings: Settings) -> uvicorn.Config:
