@@ -35,8 +35,16 @@ DEAD_QUEUES = (
     "gateway.events.dead",
     "subscriptions.commands.dead",
     "subscriptions.events.dead",
+    "devices.events.dead",
 )
-QUEUES = (*SHARD_QUEUES, "subscriptions.commands", "subscriptions.events", "gateway.events", *DEAD_QUEUES)
+QUEUES = (
+    *SHARD_QUEUES,
+    "subscriptions.commands",
+    "subscriptions.events",
+    "gateway.events",
+    "devices.events",
+    *DEAD_QUEUES,
+)
 
 MAY_SEND = {
     "auth": {"user.*"},
@@ -68,12 +76,12 @@ MAY_READ = {
     "subscriptions": {"subscriptions.commands", "subscriptions.events"},
     "state-updater": set(SHARD_QUEUES),
     "gateway": {"gateway.events"},
-    "devices": set(),
+    "devices": {"devices.events"},
     "reminders": set(),
     "operator": set(DEAD_QUEUES),
     "monitor": set(),
 }
-MAY_ENTER_CELERY = {"gateway", "reminders"}
+MAY_ENTER_CELERY = {"gateway", "reminders", "devices"}
 
 
 def may_send(user: str, type_name: str) -> bool:

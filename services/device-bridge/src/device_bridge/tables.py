@@ -186,6 +186,8 @@ receipts = sa.Table(
     "receipts",
     metadata,
     sa.Column("order_id", _UUID, sa.ForeignKey(orders.c.id), primary_key=True),
+    # receipt: the coffee was made. refund: the money is on its way back.
+    sa.Column("kind", sa.Text, primary_key=True),
     sa.Column("address", sa.Text, nullable=False),
     sa.Column("status", sa.Text, nullable=False),
     sa.Column("tries", sa.Integer, nullable=False),

@@ -64,15 +64,19 @@ _SENDERS: dict[str, tuple[str, ...]] = {
 INVOICE_KINDS: tuple[str, ...] = get_args(InvoiceKind)
 """An invoice's events say its kind in their routing key, so that a service is not sent what is another's."""
 
-KINDS_CONSUMED: dict[str, tuple[str, ...]] = {SUBSCRIPTIONS: ("subscription",), GATEWAY: INVOICE_KINDS}
+KINDS_CONSUMED: dict[str, tuple[str, ...]] = {
+    SUBSCRIPTIONS: ("subscription",),
+    GATEWAY: INVOICE_KINDS,
+    DEVICES: ("coffee",),
+}
 """Whose invoices a service hears of."""
 
 # The sender of each family of events and its consumers. A queue is bound only once somebody consumes it: one that
-# nobody empties would fill up and then refuse the events of all the others. `devices` joins with its service. What
-# nobody consumes is not sent at all: balances, and what became of a payout, are read from the views.
+# nobody empties would fill up and then refuse the events of all the others. What nobody consumes is not sent at all:
+# balances, and what became of a payout, are read from the views.
 _EVENT_ROUTES: dict[str, tuple[str, tuple[str, ...]]] = {
-    "invoice": (UPDATER, (SUBSCRIPTIONS, GATEWAY)),
-    "command": (UPDATER, (SUBSCRIPTIONS, GATEWAY)),
+    "invoice": (UPDATER, (SUBSCRIPTIONS, GATEWAY, DEVICES)),
+    "command": (UPDATER, (SUBSCRIPTIONS, GATEWAY, DEVICES)),
     "refund": (UPDATER, ()),
     "wallet": (UPDATER, ()),
     "payout": (UPDATER, ()),
@@ -82,8 +86,10 @@ _EVENT_ROUTES: dict[str, tuple[str, tuple[str, ...]]] = {
 
 # The types that somebody consumes of a family whose other types nobody does.
 _LISTENERS: dict[str, tuple[str, ...]] = {
-    "refund.requested": (GATEWAY,),
-    "refund.failed": (SUBSCRIPTIONS,),
+    "refund.requested": (GATEWAY, DEVICES),
+    "refund.pending": (DEVICES,),
+    "refund.succeeded": (DEVICES,),
+    "refund.failed": (SUBSCRIPTIONS, DEVICES),
     "payout.pending": (GATEWAY,),
     "payout.processing": (GATEWAY,),
 }

@@ -37,6 +37,7 @@ DEPLOYER = "deployer"
 CELERY_QUEUES: Mapping[str, tuple[str, ...]] = {
     "gateway": ("gateway", "gateway.questions"),
     "reminders": ("reminders",),
+    "devices": ("devices",),
 }
 """Who enters Celery's host, and the queues there that are its own: made here, so that they exist before a worker does.
 

@@ -110,3 +110,15 @@ class Drivers(Protocol):
     def driver(self, model: str) -> Driver:
         """Return the driver of a model, ready to be called; KeyError as above."""
         ...
+
+
+class NoDrivers:
+    """The registry of a process that speaks to no machine."""
+
+    def policy(self, model: str) -> DriverPolicy:
+        """Raise KeyError: there is no driver."""
+        raise KeyError(model)
+
+    def driver(self, model: str) -> Driver:
+        """Raise KeyError: there is no driver."""
+        raise KeyError(model)

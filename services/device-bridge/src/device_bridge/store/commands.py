@@ -1,0 +1,156 @@
+"""Brew commands and what machines reported on them.
+
+Whoever changes a command's state holds the lock of its order; only handing it on locks the command alone.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql as pg
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from device_bridge.domain.brewing import BrewState
+from device_bridge.domain.model import BrewCommand, Device, Order, Report
+from device_bridge.store.devices import FIELDS as DEVICE_FIELDS
+from device_bridge.store.orders import order_of
+from device_bridge.tables import brew_commands, brew_reports, devices, orders
+
+_FIELDS = tuple(BrewCommand.__slots__)
+_REPORT_FIELDS = ("device_id", "command_id", "state", "at", "code", "raw")
+
+
+def command_of(row: Any, prefix: str = "") -> BrewCommand:
+    """Return a command from a row."""
+    values = {name: getattr(row, prefix + name) for name in _FIELDS}
+    values["state"] = BrewState(values["state"])
+    return BrewCommand(**values)
+
+
+async def insert(tx: AsyncConnection, command: BrewCommand) -> None:
+    """Add an order's only command."""
+    await tx.execute(sa.insert(brew_commands).values(**{name: getattr(command, name) for name in _FIELDS}))
+
+
+_CHANGED = {
+    name: sa.bindparam(f"new_{name}", type_=brew_commands.c[name].type)
+    for name in _FIELDS
+    if name not in ("id", "order_id", "device_id", "model", "issued_at", "expires_at", "brew_by")
+}
+_UPDATE = sa.update(brew_commands).where(brew_commands.c.id == sa.bindparam("the_id")).values(**_CHANGED)
+
+
+async def save(tx: AsyncConnection, *commands: BrewCommand) -> None:
+    """Store locked commands' new states."""
+    if commands:
+        rows = [
+            {f"new_{name}": getattr(command, name) for name in _CHANGED} | {"the_id": command.id}
+            for command in commands
+        ]
+        await tx.execute(_UPDATE, rows)
+
+
+async def find(tx: AsyncConnection, command_id: UUID) -> BrewCommand | None:
+    """Return a command as it is."""
+    row = (await tx.execute(sa.select(brew_commands).where(brew_commands.c.id == command_id))).first()
+    return command_of(row) if row else None
+
+
+_OF_ORDER = sa.select(brew_commands).where(brew_commands.c.order_id == sa.bindparam("order_id"))
+_LOCK_OF_ORDER = _OF_ORDER.with_for_update(key_share=True)
+
+
+async def of_order(tx: AsyncConnection, order_id: UUID, *, lock: bool = False) -> BrewCommand | None:
+    """Return an order's command; to be locked after the order itself."""
+    row = (await tx.execute(_LOCK_OF_ORDER if lock else _OF_ORDER, {"order_id": order_id})).first()
+    return command_of(row) if row else None
+
+
+async def due(tx: AsyncConnection, now: datetime, limit: int) -> list[UUID]:
+    """Return orders whose command time alone has to decide about, the longest due first."""
+    query = (
+        sa.select(brew_commands.c.order_id)
+        .where(brew_commands.c.decide_at <= now)
+        .order_by(brew_commands.c.decide_at)
+        .limit(limit)
+    )
+    return list((await tx.execute(query)).scalars())
+
+
+async def postpone(tx: AsyncConnection, order_id: UUID, until: datetime) -> None:
+    """Put off what cannot be decided: it must not hold up all the others."""
+    statement = sa.update(brew_commands).where(
+        brew_commands.c.order_id == order_id, brew_commands.c.decide_at.is_not(None)
+    )
+    await tx.execute(statement.values(decide_at=until))
+
+
+@dataclass(frozen=True, slots=True)
+class ToSend:
+    """A command that is due to be sent, with whom and what it is about."""
+
+    command: BrewCommand
+    order: Order
+    device: Device
+
+
+_COMMAND_COLUMNS = tuple(brew_commands.c[name].label(f"command_{name}") for name in _FIELDS)
+_DEVICE_COLUMNS = tuple(devices.c[name].label(f"device_{name}") for name in DEVICE_FIELDS if name != "id")
+_TO_SEND = (
+    sa.select(orders, *_COMMAND_COLUMNS, *_DEVICE_COLUMNS)
+    .select_from(brew_commands)
+    .join(orders, orders.c.id == brew_commands.c.order_id)
+    .join(devices, devices.c.id == brew_commands.c.device_id)
+)
+_LOCK_TO_SEND = (
+    _TO_SEND.where(brew_commands.c.next_send_at <= sa.bindparam("now"))
+    .order_by(brew_commands.c.next_send_at)
+    .limit(sa.bindparam("most"))
+    .with_for_update(of=brew_commands, key_share=True, skip_locked=True)
+)
+_LOCK_ONE_TO_SEND = _TO_SEND.where(brew_commands.c.id == sa.bindparam("command_id")).with_for_update(
+    of=brew_commands, key_share=True
+)
+
+
+def _to_send(row: Any) -> ToSend:
+    values = {name: getattr(row, f"device_{name}") for name in DEVICE_FIELDS if name != "id"}
+    device = Device(id=row.device_id, **values)
+    return ToSend(command_of(row, "command_"), order_of(row), device)
+
+
+async def lock_to_send(tx: AsyncConnection, now: datetime, limit: int) -> list[ToSend]:
+    """Lock commands that are due to be sent; those that another process has in hand are left to it."""
+    return [_to_send(row) for row in await tx.execute(_LOCK_TO_SEND, {"now": now, "most": limit})]
+
+
+async def lock_one_of_worker(tx: AsyncConnection, command_id: UUID) -> ToSend | None:
+    """Lock one command that a task names; another task with the same one waits here, and finds it claimed."""
+    row = (await tx.execute(_LOCK_ONE_TO_SEND, {"command_id": command_id})).first()
+    return _to_send(row) if row else None
+
+
+async def add_report(tx: AsyncConnection, report: Report, received_at: datetime) -> bool:
+    """Keep a report; False when the machine has said it before."""
+    values = {name: getattr(report, name) for name in _REPORT_FIELDS}
+    statement = (
+        pg.insert(brew_reports)
+        .values(**values, received_at=received_at)
+        .on_conflict_do_nothing()
+        .returning(brew_reports.c.command_id)
+    )
+    return (await tx.execute(statement)).first() is not None
+
+
+async def reports_of(tx: AsyncConnection, command_ids: Sequence[UUID]) -> list[Report]:
+    """Return what was reported on commands, in the order of arrival."""
+    query = (
+        sa.select(brew_reports)
+        .where(brew_reports.c.command_id.in_(list(command_ids)))
+        .order_by(brew_reports.c.received_at)
+        .limit(500)
+    )
+    return [Report(**{name: getattr(row, name) for name in _REPORT_FIELDS}) for row in await tx.execute(query)]

@@ -1,0 +1,162 @@
+"""Machines, and what they said last of themselves."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql as pg
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from device_bridge.domain.model import Device, DeviceState, Drink, Merchant
+from device_bridge.store import drinks as drink_store
+from device_bridge.store.merchants import FIELDS as MERCHANT_FIELDS
+from device_bridge.store.merchants import merchant_of
+from device_bridge.tables import device_states, devices, merchants
+
+FIELDS = tuple(Device.__slots__)
+_STATE_FIELDS = tuple(DeviceState.__slots__)
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """A machine with everything that decides whether it sells."""
+
+    device: Device
+    merchant: Merchant
+    state: DeviceState | None
+    drinks: list[Drink]
+
+
+def device_of(row: Any) -> Device:
+    """Return a machine from a row."""
+    return Device(**{name: getattr(row, name) for name in FIELDS})
+
+
+def _values(device: Device) -> dict[str, Any]:
+    return {name: getattr(device, name) for name in FIELDS}
+
+
+_STATE_COLUMNS = tuple(device_states.c[name].label(f"state_{name}") for name in _STATE_FIELDS)
+_MERCHANT_COLUMNS = tuple(merchants.c[name].label(f"merchant_{name}") for name in MERCHANT_FIELDS if name != "id")
+
+
+def _state_of(row: Any) -> DeviceState | None:
+    if row.state_device_id is None:
+        return None
+    return DeviceState(**{name: getattr(row, f"state_{name}") for name in _STATE_FIELDS})
+
+
+async def insert(tx: AsyncConnection, device: Device) -> bool:
+    """Add a machine; False when its code is taken."""
+    statement = pg.insert(devices).values(**_values(device)).on_conflict_do_nothing().returning(devices.c.id)
+    return (await tx.execute(statement)).first() is not None
+
+
+async def update(tx: AsyncConnection, device: Device) -> None:
+    """Store a machine that was locked and changed."""
+    await tx.execute(sa.update(devices).where(devices.c.id == device.id).values(**_values(device)))
+
+
+async def find(tx: AsyncConnection, device_id: str, *, lock: bool = False) -> Device | None:
+    """Return a machine, locked if asked for."""
+    query = sa.select(devices).where(devices.c.id == device_id)
+    if lock:
+        query = query.with_for_update(key_share=True)
+    row = (await tx.execute(query)).first()
+    return device_of(row) if row else None
+
+
+async def state_of(tx: AsyncConnection, device_id: str) -> DeviceState | None:
+    """Return what a machine said last of itself."""
+    query = sa.select(device_states).where(device_states.c.device_id == device_id)
+    row = (await tx.execute(query)).first()
+    return DeviceState(**{name: getattr(row, name) for name in _STATE_FIELDS}) if row else None
+
+
+_SHOWN = (
+    sa.select(devices, *_STATE_COLUMNS, *_MERCHANT_COLUMNS)
+    .join(merchants, merchants.c.id == devices.c.merchant_id)
+    .join(device_states, device_states.c.device_id == devices.c.id, isouter=True)
+    .where(devices.c.id == sa.bindparam("device_id"))
+)
+
+
+async def shown(tx: AsyncConnection, device_id: str, *, with_drinks: bool = True) -> Shown | None:
+    """Return a machine with its owner, its state and its drinks."""
+    row = (await tx.execute(_SHOWN, {"device_id": device_id})).first()
+    if row is None:
+        return None
+    values = {name: getattr(row, f"merchant_{name}") for name in MERCHANT_FIELDS if name != "id"}
+    merchant = Merchant(id=row.merchant_id, **values)
+    on_sale = await drink_store.of_device(tx, device_id) if with_drinks else []
+    return Shown(device_of(row), merchant, _state_of(row), on_sale)
+
+
+async def list_(
+    tx: AsyncConnection,
+    *,
+    merchant_id: UUID | None = None,
+    text: str | None = None,
+    selling: bool | None = None,
+    model: str | None = None,
+    after: tuple[Any, ...] | None = None,
+    limit: int,
+) -> list[tuple[Device, DeviceState | None]]:
+    """Return machines that match everything that is given, by their codes."""
+    query = (
+        sa.select(devices, *_STATE_COLUMNS)
+        .join(device_states, device_states.c.device_id == devices.c.id, isouter=True)
+        .order_by(devices.c.id)
+        .limit(limit)
+    )
+    if merchant_id is not None:
+        query = query.where(devices.c.merchant_id == merchant_id)
+    if text:
+        names = (devices.c.id, devices.c.name, devices.c.location)
+        query = query.where(sa.or_(*(column.icontains(text, autoescape=True) for column in names)))
+    if selling is not None:
+        query = query.where(devices.c.selling.is_(selling))
+    if model:
+        query = query.where(devices.c.model == model)
+    if after is not None:
+        query = query.where(devices.c.id > after[0])
+    return [(device_of(row), _state_of(row)) for row in await tx.execute(query)]
+
+
+_HEARTBEATS = sa.text("""
+INSERT INTO devices.device_states (device_id, online, state, error_code, heartbeat_at)
+SELECT known.id, true, 'ready', '', :at
+FROM (SELECT id FROM devices.devices WHERE id = ANY(:ids) ORDER BY id) AS known
+ON CONFLICT (device_id) DO UPDATE SET heartbeat_at = greatest(device_states.heartbeat_at, excluded.heartbeat_at)
+""").bindparams(sa.bindparam("ids", type_=pg.ARRAY(sa.Text)))
+
+
+async def note_heartbeats(tx: AsyncConnection, device_ids: Sequence[str], at: datetime) -> None:
+    """Note that machines are alive; codes that nobody knows are left out."""
+    await tx.execute(_HEARTBEATS, {"ids": sorted(set(device_ids)), "at": at})
+
+
+_ALIVE = sa.text("""
+INSERT INTO devices.device_states (device_id, online, state, error_code, heartbeat_at, reported_at)
+SELECT id, true, 'ready', '', :at, NULL FROM devices.devices WHERE id = :id
+ON CONFLICT (device_id) DO UPDATE SET online = true, heartbeat_at = excluded.heartbeat_at
+""")
+
+
+async def note_alive(tx: AsyncConnection, device_id: str, at: datetime) -> None:
+    """Note a machine that is known to be alive by another way than its own state."""
+    await tx.execute(_ALIVE, {"id": device_id, "at": at})
+
+
+async def note_state(tx: AsyncConnection, state: DeviceState) -> None:
+    """Store what a machine said of itself."""
+    values = {name: getattr(state, name) for name in _STATE_FIELDS}
+    statement = pg.insert(device_states).values(**values)
+    changed = {name: statement.excluded[name] for name in _STATE_FIELDS if name not in ("device_id", "heartbeat_at")}
+    beaten = sa.func.coalesce(statement.excluded.heartbeat_at, device_states.c.heartbeat_at)
+    await tx.execute(
+        statement.on_conflict_do_update(index_elements=["device_id"], set_=changed | {"heartbeat_at": beaten})
+    )

@@ -1,0 +1,199 @@
+"""Orders with their history."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql as pg
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from device_bridge.domain.machine import UNPAID, Status
+from device_bridge.domain.model import Order, Step
+from device_bridge.tables import order_history, orders, receipts
+
+_FIELDS = tuple(Order.__slots__)
+_STEP_FIELDS = tuple(Step.__slots__)
+ORDERS = ("-created_at", "created_at")
+"""How lists may be ordered; ids sort by the moment at which they were made."""
+
+
+def order_of(row: Any) -> Order:
+    """Return an order from a row."""
+    values = {name: getattr(row, name) for name in _FIELDS}
+    values["status"] = Status(values["status"])
+    return Order(**values)
+
+
+def _values(order: Order) -> dict[str, Any]:
+    return {name: getattr(order, name) for name in _FIELDS}
+
+
+async def insert(tx: AsyncConnection, order: Order, steps: Sequence[Step]) -> bool:
+    """Add an order with its first step; False when the machine's own order has made one already."""
+    statement = (
+        pg.insert(orders)
+        .values(**_values(order))
+        .on_conflict_do_nothing(constraint="orders_one_a_machine_order")
+        .returning(orders.c.id)
+    )
+    if (await tx.execute(statement)).first() is None:
+        return False
+    await _add_steps(tx, steps)
+    return True
+
+
+_CHANGED = {
+    name: sa.bindparam(f"new_{name}", type_=orders.c[name].type)
+    for name in (
+        "status",
+        "reason",
+        "receipt_address",
+        "invoice_version",
+        "paid_at",
+        "brew_by",
+        "refund_status",
+        "refund_id",
+        "version",
+        "updated_at",
+    )
+}
+_UPDATE = sa.update(orders).where(orders.c.id == sa.bindparam("the_id")).values(**_CHANGED)
+
+
+async def save(tx: AsyncConnection, order: Order, steps: Sequence[Step]) -> None:
+    """Store a locked order's new state with the steps that led to it."""
+    values = {f"new_{name}": getattr(order, name) for name in _CHANGED}
+    await tx.execute(_UPDATE, values | {"the_id": order.id})
+    await _add_steps(tx, steps)
+
+
+async def _add_steps(tx: AsyncConnection, steps: Sequence[Step]) -> None:
+    if steps:
+        rows = [{name: getattr(step, name) for name in _STEP_FIELDS} for step in steps]
+        await tx.execute(sa.insert(order_history).values(rows))
+
+
+async def find(tx: AsyncConnection, order_id: UUID, *, merchant_id: UUID | None = None) -> Order | None:
+    """Return an order; `merchant_id` is whose it must be, None for a manager."""
+    query = sa.select(orders).where(orders.c.id == order_id)
+    if merchant_id is not None:
+        query = query.where(orders.c.merchant_id == merchant_id)
+    row = (await tx.execute(query)).first()
+    return order_of(row) if row else None
+
+
+_LOCK = sa.select(orders).where(orders.c.id == sa.bindparam("order_id")).with_for_update(key_share=True)
+_LOCK_FREE = (
+    sa.select(orders)
+    .where(orders.c.id == sa.bindparam("order_id"))
+    .with_for_update(key_share=True, skip_locked=True)
+)
+_LOCK_BY_INVOICE = (
+    sa.select(orders).where(orders.c.invoice_id == sa.bindparam("invoice_id")).with_for_update(key_share=True)
+)
+
+
+async def lock(tx: AsyncConnection, order_id: UUID, *, skip_locked: bool = False) -> Order | None:
+    """Return an order and keep others from changing it, and its command, until the transaction ends."""
+    row = (await tx.execute(_LOCK_FREE if skip_locked else _LOCK, {"order_id": order_id})).first()
+    return order_of(row) if row else None
+
+
+async def lock_by_invoice(tx: AsyncConnection, invoice_id: UUID) -> Order | None:
+    """Lock the order that an invoice belongs to; None when the invoice is not one of ours."""
+    row = (await tx.execute(_LOCK_BY_INVOICE, {"invoice_id": invoice_id})).first()
+    return order_of(row) if row else None
+
+
+async def id_by_invoice(tx: AsyncConnection, invoice_id: UUID) -> UUID | None:
+    """Return the id of the order that an invoice belongs to; None when it is not one of ours."""
+    found: UUID | None = await tx.scalar(sa.select(orders.c.id).where(orders.c.invoice_id == invoice_id))
+    return found
+
+
+async def by_machine_order(tx: AsyncConnection, device_id: str, machine_order_id: str) -> Order | None:
+    """Return the order that the machine's own order has made."""
+    query = sa.select(orders).where(orders.c.device_id == device_id, orders.c.machine_order_id == machine_order_id)
+    row = (await tx.execute(query)).first()
+    return order_of(row) if row else None
+
+
+async def lock_unpaid(
+    tx: AsyncConnection, device_id: str, *, drink_id: str | None = None, size: str | None = None, limit: int
+) -> list[Order]:
+    """Lock a machine's orders that wait for money; those that somebody is changing just now are left out."""
+    query = (
+        sa.select(orders)
+        .where(orders.c.device_id == device_id, orders.c.status.in_([status.value for status in UNPAID]))
+        .order_by(orders.c.id)
+        .limit(limit)
+        .with_for_update(key_share=True, skip_locked=True)
+    )
+    if drink_id is not None:
+        query = query.where(orders.c.drink_id == drink_id)
+    if size is not None:
+        query = query.where(orders.c.size == size)
+    return [order_of(row) for row in await tx.execute(query)]
+
+
+async def history(tx: AsyncConnection, order_id: UUID) -> list[Step]:
+    """Return everything that happened to an order."""
+    query = sa.select(order_history).where(order_history.c.order_id == order_id).order_by(order_history.c.n).limit(500)
+    return [Step(**{name: getattr(row, name) for name in _STEP_FIELDS}) for row in await tx.execute(query)]
+
+
+async def list_(
+    tx: AsyncConnection,
+    *,
+    merchant_id: UUID | None = None,
+    device_id: str | None = None,
+    statuses: Sequence[str] = (),
+    since: datetime | None = None,
+    until: datetime | None = None,
+    text: str | None = None,
+    order: str = "-created_at",
+    after: tuple[Any, ...] | None = None,
+    limit: int,
+) -> list[Order]:
+    """Return orders that match everything that is given. Their ids sort by the moment of their making."""
+    query = sa.select(orders)
+    if merchant_id is not None:
+        query = query.where(orders.c.merchant_id == merchant_id)
+    if device_id is not None:
+        query = query.where(orders.c.device_id == device_id)
+    if statuses:
+        query = query.where(orders.c.status.in_(list(statuses)))
+    if since is not None:
+        query = query.where(orders.c.created_at >= since)
+    if until is not None:
+        query = query.where(orders.c.created_at < until)
+    if text:
+        query = query.where(
+            sa.or_(
+                sa.cast(orders.c.id, sa.Text).startswith(text.lower(), autoescape=True),
+                sa.cast(orders.c.invoice_id, sa.Text).startswith(text.lower(), autoescape=True),
+                orders.c.machine_order_id == text,
+                orders.c.drink_name.icontains(text, autoescape=True),
+            )
+        )
+    descends = order.startswith("-")
+    if after is not None:
+        query = query.where(orders.c.id < after[0] if descends else orders.c.id > after[0])
+    query = query.order_by(orders.c.id.desc() if descends else orders.c.id).limit(limit)
+    return [order_of(row) for row in await tx.execute(query)]
+
+
+async def add_receipt(tx: AsyncConnection, order: Order, kind: str, now: datetime) -> bool:
+    """Make an e-mail due, once an order and kind; False when it was, or there is nowhere to send it."""
+    if not order.receipt_address or "@" not in order.receipt_address:
+        return False
+    row = {"order_id": order.id, "kind": kind, "address": order.receipt_address}
+    statement = (
+        pg.insert(receipts)
+        .values(**row, status="waiting", tries=0, next_try_at=now, last_error="")
+        .on_conflict_do_nothing()
+        .returning(receipts.c.order_id)
+    )
+    return (await tx.execute(statement)).first() is not None
