@@ -174,23 +174,34 @@ async def _linked(
 ) -> Response | None:
     """Look at a machine's link: to its order if the caller made that, refused if somebody else did; None if it is new.
 
-    Who comes back to his own order may do so when the link is old.
+    Who comes back to his own order may do so when the link is old. A form is looked at again when its order is made:
+    the same form, sent twice at once, is not a replay.
     """
     stale: LinkStale | None = None
     try:
         check_link(context, menu.device, *chosen, link, is_form=is_form)
     except LinkStale as error:
         stale = error
+    if is_form and stale is None:
+        return None
     async with context.database.reading() as tx:
         known = await order_store.by_machine_order(tx, menu.device.id, link.order)
-    if known is not None and ordering.holds(context, known.id, request.cookies.get(cookie_of(known.id))):
-        token = ordering.token_of(context, known.id)
-        return RedirectResponse(order_path(known.id, token, pages.texts(request).language), status_code=303)
+    own = _own(request, context, known.id) if known else None
+    if own is not None:
+        return own
     if stale is not None:
         raise stale
     if known is not None:
         raise LinkReplayed(known.id)
     return None
+
+
+def _own(request: Request, context: Context, order_id: UUID) -> Response | None:
+    """Lead to an order if the caller holds its token."""
+    if not ordering.holds(context, order_id, request.cookies.get(cookie_of(order_id))):
+        return None
+    token = ordering.token_of(context, order_id)
+    return RedirectResponse(order_path(order_id, token, pages.texts(request).language), status_code=303)
 
 
 def _form(
@@ -247,7 +258,11 @@ async def make_order(
     )
     try:
         order_id = await ordering.make(context, choice, ordering.form_key(choice, form_key))
-    except (DeviceUnknown, DrinkUnknown, LinkReplayed):
+    except LinkReplayed as replayed:
+        if (own := _own(request, context, replayed.order_id)) is not None:
+            return own
+        raise
+    except (DeviceUnknown, DrinkUnknown):
         raise
     except DomainError as refusal:
         return pages.refuse(request, refusal, menu.device)

@@ -19,9 +19,7 @@ _STATE_OF: Mapping[str, str] = {
 }
 """Which of a machine's own texts belongs to which refusal."""
 
-_PASSES = frozenset(
-    {"device-off", "device-in-error", "device-sold-out", "device-stopped", "unavailable", "rate-limited"}
-)
+_PASSES = frozenset({*_STATE_OF, "unavailable", "rate-limited"})
 """What may be otherwise when the page is loaded again."""
 
 _SAME_AS: Mapping[str, str] = {

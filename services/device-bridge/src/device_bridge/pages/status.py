@@ -1,4 +1,4 @@
-"""What the status page says of an order, in the reader's language: the same words on the page, in events and in JSON."""
+"""What the status page says of an order, in the reader's language: on the page, in events and in JSON alike."""
 
 from datetime import datetime
 from typing import Any

@@ -71,6 +71,6 @@ async def order(tx: AsyncConnection, order_id: UUID) -> ShownOrder | None:
 
 
 def _shown(row: Any) -> ShownOrder:
-    values = dict(row._mapping)
+    values = row._asdict()
     price = Money(values.pop("price_minor"), values.pop("currency"))
     return ShownOrder(price=price, **values)

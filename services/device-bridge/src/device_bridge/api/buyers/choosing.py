@@ -11,6 +11,7 @@ from device_bridge.domain.errors import DeviceUnknown, DrinkUnknown, LinkForged
 from device_bridge.domain.health import condition
 from device_bridge.domain.model import SIZES, Device, Drink, MachineState, Merchant
 from device_bridge.handlers.context import Context
+from device_bridge.handlers.orders import reports_state
 from device_bridge.store import devices
 
 FORM_TIME = timedelta(minutes=5)
@@ -48,10 +49,12 @@ class Menu:
         grouped: dict[str, list[Line]] = {}
         for line in self.lines:
             grouped.setdefault(line.drink.drink_id, []).append(line)
-        for sizes in sorted(
-            grouped.values(), key=lambda found: (found[0].drink.name.casefold(), found[0].drink.drink_id)
-        ):
+        for sizes in sorted(grouped.values(), key=_by_name):
             yield sizes[0].drink.name, sorted(sizes, key=lambda line: SIZES.index(line.drink.size))
+
+
+def _by_name(sizes: list[Line]) -> tuple[str, str]:
+    return sizes[0].drink.name.casefold(), sizes[0].drink.drink_id
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,22 +73,14 @@ async def menu_of(context: Context, device_id: str) -> Menu:
     if shown is None:
         raise DeviceUnknown
     now = context.clock.now()
-    reports_state = _reports_state(context, shown.device)
+    reports = reports_state(context, shown.device.model)
     return Menu(
         device=shown.device,
         merchant=shown.merchant,
-        condition=condition(shown.state, now, reports_state=reports_state),
+        condition=condition(shown.state, now, reports_state=reports),
         lines=tuple(_line(shown.device, shown.merchant, drink) for drink in shown.drinks),
-        refusal=selling.refusal(shown.device, shown.merchant, shown.state, now, reports_state=reports_state),
+        refusal=selling.refusal(shown.device, shown.merchant, shown.state, now, reports_state=reports),
     )
-
-
-def _reports_state(context: Context, device: Device) -> bool:
-    try:
-        return context.drivers.policy(device.model).reports_state
-    except KeyError:
-        # A model that nobody can speak to sells nothing: without a word from it, it counts as off.
-        return True
 
 
 def _line(device: Device, merchant: Merchant, drink: Drink) -> Line:

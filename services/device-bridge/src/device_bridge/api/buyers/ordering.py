@@ -14,11 +14,10 @@ from device_bridge.domain.errors import OrderNotFound
 from device_bridge.domain.machine import Status
 from device_bridge.domain.tokens import is_token_of, order_token
 from device_bridge.handlers import orders as handlers
-from device_bridge.handlers.context import Actor, Context, Key, Work, in_transaction, once
+from device_bridge.handlers.context import BUYER, Context, Key, Work, in_transaction, once
 from device_bridge.store import showing
 from device_bridge.store.showing import ShownOrder
 
-BUYER = Actor("buyer", "page")
 WAIT_FOR_INVOICE_S = 4.0
 ORDERS_PER_ADDRESS = "12/minute"
 ORDERS_PER_DEVICE = "40/minute"
