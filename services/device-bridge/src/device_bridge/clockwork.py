@@ -146,9 +146,7 @@ class Clockwork:
                 async with asyncio.timeout(delay_s):
                     await self._stopping.wait()
 
-    async def _now_and_then(
-        self, name: str, interval_s: float, work: Callable[[Context], Awaitable[object]]
-    ) -> None:
+    async def _now_and_then(self, name: str, interval_s: float, work: Callable[[Context], Awaitable[object]]) -> None:
         loop = asyncio.get_running_loop()
         if loop.time() >= self._next.get(name, 0.0):
             await work(self._context)

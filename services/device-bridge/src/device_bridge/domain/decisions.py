@@ -116,9 +116,7 @@ def paid(
     """Take the payment: the machine is commanded in the same commit, or the money goes back in it."""
     why_not = why_not_brewed(order, paid_at, now, selling=selling)
     brew_by = paid_at + timedelta(seconds=order.brew_timeout_s)
-    first = step(
-        order, Event.INVOICE_PAID, now, reason="", invoice_version=version, paid_at=paid_at, brew_by=brew_by
-    )
+    first = step(order, Event.INVOICE_PAID, now, reason="", invoice_version=version, paid_at=paid_at, brew_by=brew_by)
     if isinstance(first, Illegal):
         return Stale(first.detail)
     taken, payment = first

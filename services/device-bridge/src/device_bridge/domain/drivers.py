@@ -45,7 +45,7 @@ class Target:
 
 @dataclass(frozen=True, slots=True)
 class BrewInstruction:
-    """One command, the same at each sending. `machine_order_id` is the machine's own id, if the order came by a link."""
+    """One command, the same at each sending. `machine_order_id` is the machine's own id, where the order has one."""
 
     command_id: UUID
     order_id: UUID

@@ -29,7 +29,9 @@ LOOK_BACK = timedelta(hours=2)
 """How long an order that was given up is still watched; one that waits is watched as long as it does."""
 NEVER_ISSUED_AFTER = timedelta(minutes=2)
 
-_MISSED = Counter("copeck_devices_missed_events_total", "What was found in the State Storage, not on the bus.", ["what"])
+_MISSED = Counter(
+    "copeck_devices_missed_events_total", "What was found in the State Storage, not on the bus.", ["what"]
+)
 _EVENTS: dict[str, type[events.InvoiceEvent]] = {
     "issued": events.InvoiceIssued,
     "pending": events.InvoicePending,

@@ -143,9 +143,7 @@ UNPAID_MAX = 500
 """How many waiting orders of one machine are taken back at a stop; what is paid after it is refunded anyway."""
 
 
-async def cancel_unpaid_of(
-    work: Work, device_id: str, *, drink_id: str | None = None, size: str | None = None
-) -> int:
+async def cancel_unpaid_of(work: Work, device_id: str, *, drink_id: str | None = None, size: str | None = None) -> int:
     """Take back the orders of a stopped machine, or drink, that wait for money; returns how many."""
 
     taken_back = 0

@@ -13,7 +13,6 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from device_bridge.domain.model import Device, DeviceState, Drink, Merchant
 from device_bridge.store import drinks as drink_store
 from device_bridge.store.merchants import FIELDS as MERCHANT_FIELDS
-from device_bridge.store.merchants import merchant_of
 from device_bridge.tables import device_states, devices, merchants
 
 FIELDS = tuple(Device.__slots__)

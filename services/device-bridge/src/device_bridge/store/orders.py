@@ -86,9 +86,7 @@ async def find(tx: AsyncConnection, order_id: UUID, *, merchant_id: UUID | None 
 
 _LOCK = sa.select(orders).where(orders.c.id == sa.bindparam("order_id")).with_for_update(key_share=True)
 _LOCK_FREE = (
-    sa.select(orders)
-    .where(orders.c.id == sa.bindparam("order_id"))
-    .with_for_update(key_share=True, skip_locked=True)
+    sa.select(orders).where(orders.c.id == sa.bindparam("order_id")).with_for_update(key_share=True, skip_locked=True)
 )
 _LOCK_BY_INVOICE = (
     sa.select(orders).where(orders.c.invoice_id == sa.bindparam("invoice_id")).with_for_update(key_share=True)

@@ -90,9 +90,7 @@ class MissedRefund:
     failure_code: str
 
 
-async def missed_refunds(
-    tx: AsyncConnection, *, before: datetime, since: datetime, limit: int
-) -> list[MissedRefund]:
+async def missed_refunds(tx: AsyncConnection, *, before: datetime, since: datetime, limit: int) -> list[MissedRefund]:
     """Return refunds of orders that wait for one to go on, and of late money of orders that were given up."""
     mine = orders.c
     columns = (
@@ -153,7 +151,9 @@ async def missed_refusals(tx: AsyncConnection, *, before: datetime, limit: int) 
             )
         )
         .where(
-            sa.or_(mine.status.in_((*_WAITING, "paid", "make_pending")), mine.refund_status.in_(("requested", "pending")))
+            sa.or_(
+                mine.status.in_((*_WAITING, "paid", "make_pending")), mine.refund_status.in_(("requested", "pending"))
+            )
         )
         .order_by(mine.id)
         .limit(limit)
