@@ -15,7 +15,9 @@ from copeck.messaging.topology import USERS
 from copeck.storage.roles import LOGINS
 from deploy.devstack.console import RunnerError, say
 from deploy.devstack.scratch import ROOT
-from deploy.devstack.services import PROVIDER, SHOP, shops
+from deploy.devstack.services import OWN_SHOP, PROVIDER, SHOP, shops
+from deploy.mosquitto import certificates
+from deploy.mosquitto.render import BRIDGE, accounts
 
 FILE = ROOT / "deploy" / "compose.yml"
 SECRETS = ROOT / "deploy" / "secrets"
@@ -28,6 +30,8 @@ _PORTS = {
     "COPECK_ADMIN_PORT": "18443",
     "COPECK_EMULATOR_PORT": "18090",
     "COPECK_MOCK_GATEWAY_PORT": "18091",
+    "COPECK_MACHINES_PORT": "18092",
+    "COPECK_MQTT_PORT": "18883",
     "COPECK_MANAGEMENT_PORT": "15673",
 }
 
@@ -40,6 +44,7 @@ def make_secrets() -> Path:
     postgres, admin = secrets.token_urlsafe(18), secrets.token_urlsafe(18)
     shop = {"public_id": f"test_api_{secrets.token_hex(12)}", "api_secret": secrets.token_hex(16)}
     mock = {"public_id": f"mock_{secrets.token_hex(12)}", "api_secret": secrets.token_hex(16)}
+    own = {"public_id": f"test_api_{secrets.token_hex(12)}", "api_secret": secrets.token_hex(16)}
     notify = f"http://nginx:8080/payments/api/v1/paid/{PROVIDER}/{{shop}}/{{type}}"
     rabbitmq = (
         f"default_user = copeck-admin\ndefault_pass = {admin}\nloopback_users = none\n"
@@ -55,14 +60,18 @@ def make_secrets() -> Path:
         "management_url": f"http://copeck-admin:{admin}@rabbitmq:15672",
         "auth_signing_secret": secrets.token_urlsafe(48),
         "shops": json.dumps(shops(shop, mock)),
-        "emulator_shops": json.dumps([{"name": SHOP, "notify_url": notify, **shop}]),
+        "emulator_shops": json.dumps([{"name": SHOP, "notify_url": notify, **shop}, {"name": OWN_SHOP, **own}]),
+        "merchant_shops_secret": secrets.token_urlsafe(48),
+        "device_secret": secrets.token_urlsafe(48),
+        "tmetr_token": secrets.token_urlsafe(24),
+        **_mosquitto(),
         "mock_shops": json.dumps([mock]),
     }
-    for name in ("auth", "subscriptions", "state_updater", "gateway", "reminders", "operator"):
+    for name in ("auth", "subscriptions", "state_updater", "gateway", "devices", "reminders", "operator"):
         texts[f"{name}_database_url"] = f"postgresql://{name}:{database[name]}@postgres:5432/copeck"
         user = name.replace("_", "-")
         texts[f"{name}_broker_url"] = f"amqp://{user}:{broker[user]}@rabbitmq:5672/billing"
-    for name in ("gateway", "reminders"):
+    for name in ("gateway", "devices", "reminders"):
         texts[f"{name}_celery_broker_url"] = f"amqp://{name}:{broker[name]}@rabbitmq:5672/celery"
     present = {path.name for path in SECRETS.iterdir()}
     if present and not set(texts) <= present:
@@ -74,6 +83,20 @@ def make_secrets() -> Path:
             path.write_text(text, encoding="utf-8")
             path.chmod(0o444)
     return SECRETS
+
+
+def _mosquitto() -> dict[str, str]:
+    """Return what the machines' broker and its first account need."""
+    password = secrets.token_urlsafe(18)
+    authority, certificate, key = certificates.make(["mosquitto", "localhost", "127.0.0.1"])
+    return {
+        "mosquitto_accounts": accounts(password),
+        "mosquitto_certificate": certificate,
+        "mosquitto_key": key,
+        "mqtt_ca": authority,
+        "mqtt_password": password,
+        "mqtt_url": f"mqtts://{BRIDGE}:{password}@mosquitto:8883",
+    }
 
 
 def command() -> list[str]:
@@ -96,10 +119,12 @@ class Compose:
         self._env = {**os.environ, **_PORTS}
         public = f"http://127.0.0.1:{_PORTS['COPECK_PUBLIC_PORT']}"
         emulator = f"http://127.0.0.1:{_PORTS['COPECK_EMULATOR_PORT']}"
+        machines = f"http://127.0.0.1:{_PORTS['COPECK_MACHINES_PORT']}"
         self._env |= {
             "COPECK_PUBLIC_URL": public,
             "COPECK_ADMIN_URL": f"http://127.0.0.1:{_PORTS['COPECK_ADMIN_PORT']}",
             "COPECK_EMULATOR_URL": emulator,
+            "COPECK_MACHINES_URL": machines,
             "COPECK_WIDGET_URL": f"{emulator}/bundles/cloudpayments.js",
             "COMPOSE_HTTP_TIMEOUT": "300",
             # A build fetches packages, and the host's network is the one that is known to have a way out.
@@ -109,6 +134,7 @@ class Compose:
             "public": public,
             "admin": self._env["COPECK_ADMIN_URL"],
             "cloudpayments": emulator,
+            "machines": machines,
             "mock-gateway": f"http://127.0.0.1:{_PORTS['COPECK_MOCK_GATEWAY_PORT']}",
         }
 

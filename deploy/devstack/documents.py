@@ -12,6 +12,7 @@ from collections.abc import Callable
 from deploy.devstack.scratch import ROOT
 
 GENERATORS: tuple[str, ...] = (
+    "deploy.mosquitto.render:documents",
     "deploy.nginx.render:documents",
     "deploy.documents.message_paths:documents",
     "deploy.documents.problems:documents",

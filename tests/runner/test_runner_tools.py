@@ -107,11 +107,11 @@ def test_the_settings_file_does_not_override_the_environment(tmp_path: Path, mon
 
 def test_each_login_has_its_own_url() -> None:
     endpoints = Endpoints("postgresql://postgres:x@127.0.0.1:5432/postgres", "amqp://a:b@127.0.0.1:5672/%2F", "", "")
-    logins = prepare.Logins({"auth": "p/w"}, {"auth": "q", "gateway": "r", "reminders": "s"})
+    logins = prepare.Logins({"auth": "p/w"}, {"auth": "q", "gateway": "r", "reminders": "s", "devices": "t"})
     assert prepare.database_urls(endpoints, logins) == {"auth": "postgresql://auth:p%2Fw@127.0.0.1:5432/copeck"}
     billing, celery = prepare.broker_urls(endpoints, logins)
     assert billing["auth"] == "amqp://auth:q@127.0.0.1:5672/billing"
-    assert set(celery) == {"gateway", "reminders"}
+    assert set(celery) == {"gateway", "devices", "reminders"}
     assert celery["gateway"] == "amqp://gateway:r@127.0.0.1:5672/celery"
 
 
@@ -214,7 +214,7 @@ def test_the_gateway_and_the_emulators_have_the_same_keys(tmp_path: Path, monkey
     shops = {shop.provider: shop for shop, _products in GatewaySettings(database_url="").shop_list()}
     mock = MockSettings(shops_file=folder / "mock_shops").all_shops()[shops["mock"].public_id]
     assert mock.api_secret.get_secret_value() == shops["mock"].api_secret
-    [terminal] = CloudPaymentsSettings(shops_file=folder / "emulator_shops").all_shops()
+    terminal, _merchants = CloudPaymentsSettings(shops_file=folder / "emulator_shops").all_shops()
     keys = (shops["cloudpayments"].public_id, shops["cloudpayments"].api_secret)
     assert (terminal.public_id, terminal.api_secret.get_secret_value()) == keys
 
