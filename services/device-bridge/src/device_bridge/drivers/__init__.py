@@ -1,0 +1,1 @@
+"""Drivers of machines: a folder each, and one line in `registry.py`."""

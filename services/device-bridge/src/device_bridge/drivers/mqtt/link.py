@@ -1,0 +1,200 @@
+"""One connection to one broker, made again whenever it breaks."""
+
+import asyncio
+import contextlib
+import logging
+import ssl
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+import aiomqtt
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
+
+from copeck.messaging.backoff import Backoff
+from copeck.observability.metrics import Counter, Gauge
+from device_bridge.drivers.mqtt.profiles import Profile
+
+log = logging.getLogger(__name__)
+
+CONNECTED = Gauge("copeck_mqtt_connected", "1 while the broker of machines is connected", ["broker"])
+PUBLISHED = Counter(
+    "copeck_mqtt_published_total", "Messages to machines, by what became of them", ["broker", "outcome"]
+)
+
+SESSION_EXPIRY_S = 3600
+KEEPALIVE_S = 30
+_TIMEOUT_S = 10.0
+_IN_FLIGHT_MAX = 500
+_WAITING_MAX = 10_000
+_HEARD_MAX = 50_000
+_EXPIRY_S_MAX = 2**32 - 1
+_REFUSED = 0x80
+
+
+class NotConnectedError(Exception):
+    """The broker is not there: nothing was sent."""
+
+
+class OutcomeUnknownError(Exception):
+    """A message was written, and the broker did not say that it has it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Login:
+    """Where a broker is and who we are there: a password inside the URL, or a certificate's files."""
+
+    url: str
+    client_id: str
+    ca_file: str = ""
+    certificate_file: str = ""
+    key_file: str = ""
+
+    @property
+    def secure(self) -> bool:
+        """The connection is encrypted."""
+        return urlsplit(self.url).scheme in ("mqtts", "ssl", "tls")
+
+    def options(self) -> dict[str, Any]:
+        """Return how aiomqtt is told."""
+        parts = urlsplit(self.url)
+        options: dict[str, Any] = {
+            "hostname": parts.hostname or "127.0.0.1",
+            "port": parts.port or (8883 if self.secure else 1883),
+            "username": unquote(parts.username) if parts.username else None,
+            "password": unquote(parts.password) if parts.password else None,
+            "identifier": self.client_id,
+        }
+        if self.secure:
+            options["tls_context"] = self._tls()
+        return options
+
+    def _tls(self) -> ssl.SSLContext:
+        context = ssl.create_default_context(cafile=self.ca_file or None)
+        if self.certificate_file:
+            context.load_cert_chain(self.certificate_file, self.key_file or None)
+        return context
+
+
+class Link:
+    """Connects, subscribes, hands on what is heard, and publishes; `on_message` is called in the event loop."""
+
+    def __init__(self, profile: Profile, login: Login, on_message: Callable[[Profile, aiomqtt.Message], None]) -> None:
+        self._profile = profile
+        self._login = login
+        self._on_message = on_message
+        self._client: aiomqtt.Client | None = None
+        self._serving: asyncio.Task[None] | None = None
+        self._stopping = asyncio.Event()
+        self._up = asyncio.Event()
+
+    @property
+    def connected(self) -> bool:
+        """The broker is there and has our subscriptions."""
+        return self._client is not None
+
+    async def wait_connected(self, timeout_s: float) -> None:
+        """Wait until the broker is there; NotConnectedError when it is not in time."""
+        try:
+            async with asyncio.timeout(timeout_s):
+                await self._up.wait()
+        except TimeoutError:
+            raise NotConnectedError(self._profile.name) from None
+
+    async def run(self) -> None:
+        """Keep connected until `stop`."""
+        backoff, failures = Backoff(first_s=0.2, cap_s=10.0), 0
+        while not self._stopping.is_set():
+            self._serving = asyncio.create_task(self._serve())
+            started = asyncio.get_running_loop().time()
+            try:
+                await self._serving
+            except (aiomqtt.MqttError, OSError, ValueError) as error:
+                if asyncio.get_running_loop().time() - started > 60.0:
+                    failures = 0
+                delay_s = backoff.delay_s(failures)
+                failures += 1
+                log.warning("broker %s: %s; again in %.1f s", self._profile.name, error, delay_s)
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(delay_s):
+                        await self._stopping.wait()
+            except asyncio.CancelledError:
+                if not self._stopping.is_set():
+                    self._serving.cancel()
+                    raise
+
+    async def stop(self) -> None:
+        """Disconnect, and do not come back."""
+        self._stopping.set()
+        if self._serving is not None:
+            self._serving.cancel()
+
+    async def _serve(self) -> None:
+        name = self._profile.name
+        try:
+            async with self._new_client() as client:
+                # Many commands are on their way at once; a warning about each of them helps nobody.
+                client.pending_calls_threshold = _WAITING_MAX
+                await self._subscribe(client)
+                self._client = client
+                self._up.set()
+                CONNECTED.labels(name).set(1)
+                log.info("broker %s is connected", name)
+                async for message in client.messages:
+                    self._on_message(self._profile, message)
+        finally:
+            self._client = None
+            self._up.clear()
+            CONNECTED.labels(name).set(0)
+
+    async def _subscribe(self, client: aiomqtt.Client) -> None:
+        wanted = self._profile.subscriptions
+        for (topic, _), code in zip(wanted, await client.subscribe(list(wanted)), strict=True):
+            if int(getattr(code, "value", code)) < _REFUSED:
+                continue
+            if not topic.startswith("$CONTROL"):
+                raise aiomqtt.MqttError(f"the subscription to {topic} was refused")
+            log.warning("broker %s has no accounts that could be made from here", self._profile.name)
+
+    def _new_client(self) -> aiomqtt.Client:
+        options: dict[str, Any] = {
+            "keepalive": KEEPALIVE_S,
+            "timeout": _TIMEOUT_S,
+            "max_inflight_messages": _IN_FLIGHT_MAX,
+            "max_queued_outgoing_messages": _WAITING_MAX,
+            "max_queued_incoming_messages": _HEARD_MAX,
+            **self._login.options(),
+        }
+        if self._profile.modern:
+            # The session outlives a restart of ours: reports that come meanwhile wait at the broker.
+            properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
+            properties.SessionExpiryInterval = SESSION_EXPIRY_S
+            options |= {"protocol": aiomqtt.ProtocolVersion.V5, "clean_start": False, "properties": properties}
+        else:
+            options |= {"protocol": aiomqtt.ProtocolVersion.V311, "clean_session": False}
+        return aiomqtt.Client(**options)
+
+    async def publish(
+        self, topic: str, payload: bytes, *, quality: int = 1, expires_in_s: float | None = None, timeout_s: float = 5.0
+    ) -> None:
+        """Publish, and wait for the broker's receipt.
+
+        NotConnectedError: nothing was sent. OutcomeUnknownError: it may have been. A message that expires while the
+        broker keeps it for a machine that is away is thrown away there, if the broker can do that.
+        """
+        client = self._client
+        if client is None:
+            PUBLISHED.labels(self._profile.name, "not_connected").inc()
+            raise NotConnectedError(self._profile.name)
+        properties = None
+        if expires_in_s is not None and self._profile.modern:
+            properties = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]
+            properties.MessageExpiryInterval = max(1, min(int(expires_in_s), _EXPIRY_S_MAX))
+        try:
+            await client.publish(topic, payload, qos=quality, properties=properties, timeout=timeout_s)
+        except (aiomqtt.MqttError, OSError, ValueError) as error:
+            PUBLISHED.labels(self._profile.name, "unknown").inc()
+            raise OutcomeUnknownError(str(error)) from error
+        PUBLISHED.labels(self._profile.name, "published").inc()
