@@ -10,6 +10,7 @@ import asyncio
 import ssl
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import cast
 from urllib.parse import unquote, urlsplit
 
 CONNECT_TIMEOUT_S = 20.0
@@ -84,7 +85,8 @@ class Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Say who connects."""
-        assert isinstance(transport, asyncio.Transport)  # noqa: S101 - asyncio's own word for it
+        # Under uvloop it is a transport that is no subclass of asyncio's.
+        transport = cast(asyncio.Transport, transport)
         self._transport = transport
         login = self._login
         flags = (0x02 if login.clean else 0) | (0x80 if login.username else 0) | (0x40 if login.username else 0)

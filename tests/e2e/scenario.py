@@ -35,13 +35,17 @@ class Site:
     manager: dict[str, str]
     admin_url: str = ""
     mock_url: str = ""
+    machines_url: str = ""
 
     @classmethod
     def of_state(cls, state: dict[str, Any]) -> Self:
         """Take the addresses from a running stack's state."""
         urls = state["urls"]
         manager = state["people"]["manager"]
-        return cls(urls["public"], urls["cloudpayments"], manager, urls["admin"], urls["mock-gateway"])
+        return cls(
+            urls["public"], urls["cloudpayments"], manager, urls["admin"], urls["mock-gateway"],
+            urls.get("machines", ""),
+        )  # fmt: skip
 
 
 @dataclass

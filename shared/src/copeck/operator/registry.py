@@ -18,6 +18,7 @@ COMMANDS: Final[dict[str, str]] = {
 
 TIMELINES: Final = (
     "subscriptions.store.timeline:entries",
+    "device_bridge.store.timeline:entries",
     "payments_gateway.store.timeline:entries",
     "billing_state_updater.store.timeline:entries",
 )

@@ -23,6 +23,10 @@ _ORDER = (
     "refusal",
     "quarantine",
     "subscription",
+    "order",
+    "brew command",
+    "brew report",
+    "incident",
 )
 
 
