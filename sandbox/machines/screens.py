@@ -42,7 +42,9 @@ def view_of(fleet: Fleet, machine: Machine) -> dict[str, Any]:
         shown = "offline"
     elif shown in ("idle", "chosen") and machine.state in ("error", "sold_out"):
         shown = machine.state
-    names = {(line.drink, line.size): line.name or line.drink for line in machine.config.menu}
+    names: dict[tuple[str, str], str] = {
+        (line.drink, line.size): line.name or line.drink for line in machine.config.menu
+    }
     link = screen.code if shown == "chosen" else shop
     return {
         "machine": machine,

@@ -104,7 +104,7 @@ def simulate(
     merchant: Annotated[str, typer.Option(help="Whose they are; a new merchant when empty.")] = "",
     model: Annotated[str, typer.Option(help="mqtt-v1, frame-v1 or tmetr.")] = "mqtt-v1",
 ) -> None:
-    """Make machines through the product's API and let a running fleet be them. The password is COPECK_MANAGER_PASSWORD."""
+    """Make machines through the product's API, for a running fleet; COPECK_MANAGER_PASSWORD is the password."""
     password = os.environ.get("COPECK_MANAGER_PASSWORD", "") or typer.prompt("Password", hide_input=True)
     try:
         names = asyncio.run(

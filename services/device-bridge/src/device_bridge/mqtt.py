@@ -27,8 +27,10 @@ from copeck.messaging.backoff import Backoff
 from copeck.observability.metrics import LATENCY_BUCKETS, Counter, Histogram
 from copeck.storage.errors import is_transient
 from device_bridge.domain.model import Report
+from device_bridge.drivers.mqtt.brokers import OWN, logins
 from device_bridge.drivers.mqtt.directory import Directory
-from device_bridge.drivers.mqtt.link import Link, Login, NotConnectedError, OutcomeUnknownError
+from device_bridge.drivers.mqtt.link import Link, NotConnectedError, OutcomeUnknownError
+from device_bridge.drivers.mqtt.newest import Newest, Said
 from device_bridge.drivers.mqtt.profiles import CONTROL_RESPONSES, PROFILES, Heard, Profile
 from device_bridge.handlers import reports
 from device_bridge.settings import DevicesSettings
@@ -43,41 +45,13 @@ HEARD_SECONDS = Histogram(
     "copeck_mqtt_heard_seconds", "From a machine's message to its commit", ["kind"], buckets=LATENCY_BUCKETS
 )
 
-OWN = "own"
 _QUEUE_MAX = 10_000
 _BATCH_MAX = 1_000
 _STATES_SIDE_BY_SIDE = 4
 _TRIES_MAX = 5
 _RAW_CHARS_MAX = 500
 
-Said = tuple[Profile, Heard, bytes, float]
 Work = Callable[[Profile, Heard, str, bytes], Awaitable[None]]
-
-
-class _Newest:
-    """A queue that keeps the last message of each machine only, so its length is that of the fleet."""
-
-    def __init__(self) -> None:
-        self._kept: dict[tuple[str, str], Said] = {}
-        self._some = asyncio.Event()
-
-    def put(self, said: Said) -> None:
-        """Put a message in the place of an older one of the same machine."""
-        self._kept[said[1].machine, said[1].heard] = said
-        self._some.set()
-
-    def put_back(self, said: Said) -> None:
-        """Put back what could not be worked on, unless something newer has come."""
-        self._kept.setdefault((said[1].machine, said[1].heard), said)
-        self._some.set()
-
-    async def get(self) -> Said:
-        """Wait for a message and take it."""
-        while not self._kept:
-            self._some.clear()
-            await self._some.wait()
-        key = next(iter(self._kept))
-        return self._kept.pop(key)
 
 
 class MqttLoop:
@@ -89,13 +63,14 @@ class MqttLoop:
         self._context: Context | None = None
         self._control: Callable[[bytes], None] | None = None
         self._alive: set[str] = set()
+        self._alive_elsewhere: set[tuple[str, Heard]] = set()
         self._reports: list[asyncio.Queue[Said]] = [
             asyncio.Queue(_QUEUE_MAX) for _ in range(settings.reports_concurrency)
         ]
-        self._newest = [_Newest() for _ in range(_STATES_SIDE_BY_SIDE)]
+        self._newest = [Newest() for _ in range(_STATES_SIDE_BY_SIDE)]
         self._directory = Directory()
         self._stopping = asyncio.Event()
-        for name, login in _logins(settings).items():
+        for name, login in logins(settings).items():
             self._links[name] = Link(PROFILES[name], login, self._on_message)
 
     def attach(self, context: "Context") -> None:
@@ -155,7 +130,7 @@ class MqttLoop:
 
     def _on_message(self, profile: Profile, message: aiomqtt.Message) -> None:
         topic = str(message.topic)
-        payload = message.payload if isinstance(message.payload, bytes) else b""
+        payload = bytes(message.payload)
         if topic == CONTROL_RESPONSES:
             if self._control is not None:
                 self._control(payload)
@@ -172,8 +147,10 @@ class MqttLoop:
         said = (profile, heard, payload, asyncio.get_running_loop().time())
         shard = hash((profile.name, heard.machine))
         if heard.heard == "heartbeat":
-            if device_id := self._directory.device_of(profile.name, heard):
-                self._alive.add(device_id)
+            if heard.foreign:
+                self._alive_elsewhere.add((profile.name, heard))
+            else:
+                self._alive.add(heard.machine)
             HEARD.labels(profile.name, "heartbeat", "done").inc()
         elif heard.heard == "ack":
             try:
@@ -190,6 +167,7 @@ class MqttLoop:
             delay_s = self._settings.heartbeat_flush_s
             alive, self._alive = self._alive, set()
             try:
+                alive |= await self._known_elsewhere()
                 ordered = sorted(alive)
                 for start in range(0, len(ordered), _BATCH_MAX):
                     some = ordered[start : start + _BATCH_MAX]
@@ -205,6 +183,11 @@ class MqttLoop:
                 failures += 1
             await asyncio.sleep(delay_s)
 
+    async def _known_elsewhere(self) -> set[str]:
+        some, self._alive_elsewhere = self._alive_elsewhere, set()
+        found = [await self._directory.find(broker, heard) for broker, heard in some]
+        return {device_id for device_id in found if device_id is not None}
+
     async def _work_on_reports(self, queue: asyncio.Queue[Said]) -> None:
         backoff = Backoff()
         while True:
@@ -214,7 +197,7 @@ class MqttLoop:
                     break
                 await asyncio.sleep(backoff.delay_s(attempt))
 
-    async def _work_on_newest(self, newest: _Newest) -> None:
+    async def _work_on_newest(self, newest: Newest) -> None:
         backoff, failures = Backoff(), 0
         while True:
             said = await newest.get()
@@ -304,18 +287,3 @@ class MqttLoop:
 
 def _moment(at_ms: int) -> datetime:
     return datetime.fromtimestamp(at_ms / 1000, UTC)
-
-
-def _logins(settings: DevicesSettings) -> dict[str, Login]:
-    logins = {}
-    if settings.mqtt_url:
-        logins[OWN] = Login(settings.mqtt_url, settings.mqtt_client_id, ca_file=settings.mqtt_ca_file)
-    if settings.mqtt_yandex_url:
-        logins["yandex"] = Login(
-            settings.mqtt_yandex_url,
-            settings.mqtt_client_id,
-            ca_file=settings.mqtt_yandex_ca_file,
-            certificate_file=settings.mqtt_yandex_certificate_file,
-            key_file=settings.mqtt_yandex_key_file,
-        )
-    return logins

@@ -20,7 +20,8 @@ log = logging.getLogger(__name__)
 
 CONTROL_TOPIC = CONTROL_RESPONSES.removesuffix("/response")
 ANSWER_TIMEOUT_S = 10.0
-COMMANDS_MAX = 400
+COMMANDS_MAX = 40
+"""Commands in one message: all of them fit into the 64 KiB that the broker takes."""
 _WAITING_MAX = 1_000
 _PASSWORD_BYTES = 24
 

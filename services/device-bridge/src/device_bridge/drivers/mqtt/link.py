@@ -151,7 +151,8 @@ class Link:
 
     async def _subscribe(self, client: aiomqtt.Client) -> None:
         wanted = self._profile.subscriptions
-        for (topic, _), code in zip(wanted, await client.subscribe(list(wanted)), strict=True):
+        answers: list[Any] = list(await client.subscribe(list(wanted)))
+        for (topic, _), code in zip(wanted, answers, strict=True):
             if int(getattr(code, "value", code)) < _REFUSED:
                 continue
             if not topic.startswith("$CONTROL"):

@@ -1,0 +1,34 @@
+"""What machines said and nobody has worked on yet, where only the last word of each machine counts."""
+
+import asyncio
+
+from device_bridge.drivers.mqtt.profiles import Heard, Profile
+
+Said = tuple[Profile, Heard, bytes, float]
+"""The broker, the topic taken apart, the payload, and when it came by the loop's clock."""
+
+
+class Newest:
+    """A queue that keeps the last message of each machine only, so its length is that of the fleet."""
+
+    def __init__(self) -> None:
+        self._kept: dict[tuple[str, str], Said] = {}
+        self._some = asyncio.Event()
+
+    def put(self, said: Said) -> None:
+        """Put a message in the place of an older one of the same machine."""
+        self._kept[said[1].machine, said[1].heard] = said
+        self._some.set()
+
+    def put_back(self, said: Said) -> None:
+        """Put back what could not be worked on, unless something newer has come."""
+        self._kept.setdefault((said[1].machine, said[1].heard), said)
+        self._some.set()
+
+    async def get(self) -> Said:
+        """Wait for a message and take it."""
+        while not self._kept:
+            self._some.clear()
+            await self._some.wait()
+        key = next(iter(self._kept))
+        return self._kept.pop(key)
