@@ -29,6 +29,7 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
+from tests.support.device_seeds import DEVICES
 from tests.support.openapi_recipes import ADMIN, AUTH, CLIENT, PAYMENTS, RECIPES
 from tests.support.openapi_recipes_compatibility import OLD
 from tests.support.openapi_seeds import ANONYMOUS, ROLES, Seeds
@@ -38,7 +39,14 @@ pytestmark = [pytest.mark.e2e, pytest.mark.timeout(240)]
 Case: TypeAlias = schemathesis.Case[Any]
 Operation: TypeAlias = APIOperation[Any, Any, Any, Any]
 
-APIS = {"auth": AUTH, "subscriptions": CLIENT, "admin": ADMIN, "payments": PAYMENTS, "compatibility": OLD}
+APIS = {
+    "auth": AUTH,
+    "subscriptions": CLIENT,
+    "admin": ADMIN,
+    "payments": PAYMENTS,
+    "compatibility": OLD,
+    "devices": DEVICES,
+}
 EVERYBODY = (ANONYMOUS, *ROLES)
 SEED = int(os.environ.get("COPECK_OPENAPI_SEED", random.randrange(1 << 32)))
 EXAMPLES = int(os.environ.get("COPECK_OPENAPI_EXAMPLES", "4"))

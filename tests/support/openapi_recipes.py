@@ -285,5 +285,10 @@ def _notify_by_address(seeds: Seeds) -> Call:
     return Call(ANONYMOUS, {"shop": "main", "kind": "check"}, query=query, headers=seeds.signed(_CHECK))
 
 
-# The compatibility routes, those of payouts and those of wallets, in files of their own.
-from tests.support import openapi_recipes_compatibility, openapi_recipes_payouts, openapi_recipes_wallets  # noqa: E402, F401
+# The compatibility routes, those of payouts, of wallets and of machines, in files of their own.
+from tests.support import (  # noqa: E402
+    openapi_recipes_compatibility,  # noqa: F401
+    openapi_recipes_devices,  # noqa: F401
+    openapi_recipes_payouts,  # noqa: F401
+    openapi_recipes_wallets,  # noqa: F401
+)

@@ -43,12 +43,13 @@ class Seeds:
     ids: dict[str, str] = field(default_factory=dict)
     made: list[Person] = field(default_factory=list)
     plan_on_sale: str = ""
+    databases: dict[str, str] = field(default_factory=dict)
 
     @classmethod
     def make(cls, state: dict[str, Any]) -> "Seeds":
         """Fill a running stack."""
         site = Site.of_state(state)
-        seeds = cls(site, state["people"]["operator"], state["shop"]["api_secret"])
+        seeds = cls(site, state["people"]["operator"], state["shop"]["api_secret"], databases=state["databases"])
         seed_plans(site)
         seeds.people["manager"] = seeds.staff(site.manager)
         seeds.people["operator"] = seeds.staff(seeds.operator)
@@ -109,9 +110,10 @@ class Seeds:
             "id": "1",
         }
         # They need what is defined here, so that they are imported here.
-        from tests.support.payout_seeds import ids_of
+        from tests.support import device_seeds, payout_seeds
 
-        self.ids |= ids_of(self)
+        self.ids |= payout_seeds.ids_of(self)
+        self.ids |= device_seeds.ids_of(self)
 
     def subscribed(self, person: Person | None = None) -> tuple[str, str]:
         """Have the customer (or another person) subscribe; returns the subscription and its unpaid invoice."""

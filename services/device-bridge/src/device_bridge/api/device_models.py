@@ -34,10 +34,16 @@ class StateTexts(StrictModel):
 Texts = Annotated[
     dict[StateName, StateTexts], Field(max_length=5, examples=[{"off": {"ru": "Мы спим", "en": "We sleep"}}])
 ]
+_Name = Annotated[str, Field(min_length=1, max_length=120, pattern=r"^[^\x00-\x1f\x7f]*$")]
+_Number = Annotated[int, Field(ge=0, le=2_000_000_000)]
 Driver = Annotated[
-    dict[Annotated[str, Field(max_length=40, pattern=r"^[a-z][a-z0-9_]*$")], str | int | bool],
-    Field(max_length=20, examples=[{"telemetry_id": "1234"}]),
+    dict[
+        Annotated[str, Field(max_length=40, pattern=r"^[a-z][a-z0-9_]*$")],
+        Words | _Number | bool | Annotated[dict[_Name, Words | _Number], Field(max_length=500)],
+    ],
+    Field(max_length=20, examples=[{"id": "1234", "drinks": {"latte/small": "17"}}]),
 ]
+"""How a driver reaches a machine; a mapping gives the machine's own numbers of our drinks."""
 
 
 class DeviceCreate(StrictModel):

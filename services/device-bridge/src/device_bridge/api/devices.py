@@ -51,9 +51,9 @@ def merchant_of(caller: Caller, wanted: UUID | None) -> UUID:
 
 async def _answer(context: Context, changed: Device, response: Response) -> DeviceModel:
     async with context.database.reading() as tx:
-        found = await devices.find_with_state(tx, changed.id)
+        state = await devices.state_of(tx, changed.id)
     response.headers["ETag"] = etag_for(changed.version)
-    return show.device(context, changed, found[1] if found else None, context.clock.now())
+    return show.device(context, changed, state, context.clock.now())
 
 
 @router.post(
@@ -112,9 +112,9 @@ async def list_devices(
 async def get_device(device_id: DeviceIdPath, caller: Reader, context: Ctx, response: Response) -> DeviceModel:
     """Show a machine, how it is, and the `ETag` to change it with."""
     async with context.database.reading() as tx:
-        found, state = await finding.device(tx, caller, device_id)
-    response.headers["ETag"] = etag_for(found.version)
-    return show.device(context, found, state, context.clock.now())
+        found = await finding.device(tx, caller, device_id)
+    response.headers["ETag"] = etag_for(found.device.version)
+    return show.device(context, found.device, found.state, context.clock.now())
 
 
 @router.patch("/devices/{device_id}", summary="Change a machine", dependencies=WRITES)

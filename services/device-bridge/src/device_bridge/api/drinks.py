@@ -29,10 +29,11 @@ from device_bridge.api.device_models import (
     DrinkStopRequest,
 )
 from device_bridge.api.models import Size
-from device_bridge.domain.model import Device, Drink
+from device_bridge.domain.model import Drink
 from device_bridge.handlers import catalogue, stops
 from device_bridge.handlers.context import Context, Work, in_transaction
-from device_bridge.store import drinks, merchants
+from device_bridge.store import drinks
+from device_bridge.store.devices import Shown
 
 router = APIRouter(tags=["drinks"], prefix="/devices/{device_id}/drinks")
 
@@ -43,27 +44,23 @@ def _minor(price: MoneyModel, currency: str) -> int:
     return price.money().minor
 
 
-async def _own(work: Work, caller: Caller, device_id: str) -> tuple[Device, str]:
-    """Return a machine that the caller may change, and the currency that it sells in."""
-    device = await finding.own_device(work.tx, caller, device_id)
-    merchant = await merchants.find(work.tx, device.merchant_id)
-    return device, merchant.currency if merchant else "RUB"
+def _answer(found: tuple[Drink, Shown], response: Response) -> DrinkModel:
+    drink, machine = found
+    response.headers["ETag"] = etag_for(drink.version)
+    return show.drink(drink, machine.device, machine.merchant.currency)
 
 
-def _answer(found: tuple[Drink, Device, str], response: Response) -> DrinkModel:
-    response.headers["ETag"] = etag_for(found[0].version)
-    return show.drink(*found)
+async def _all(context: Context, caller: Caller, device_id: str) -> list[DrinkModel]:
+    async with context.database.reading() as tx:
+        machine = await finding.device(tx, caller, device_id)
+        found = await drinks.of_device(tx, device_id)
+    return [show.drink(one, machine.device, machine.merchant.currency) for one in found]
 
 
 @router.get("", summary="List a machine's drinks", dependencies=READS)
 async def list_drinks(device_id: DeviceIdPath, caller: Reader, context: Ctx) -> Page[DrinkModel]:
     """Show every drink of a machine in every size, with its prices and what it costs now."""
-    async with context.database.reading() as tx:
-        device, _ = await finding.device(tx, caller, device_id)
-        merchant = await merchants.find(tx, device.merchant_id)
-        found = await drinks.of_device(tx, device_id)
-    currency = merchant.currency if merchant else "RUB"
-    return Page(items=[show.drink(one, device, currency) for one in found])
+    return Page(items=await _all(context, caller, device_id))
 
 
 @router.post("", status_code=201, summary="Add a drink", responses=problem_responses(404, 409), dependencies=WRITES)
@@ -72,8 +69,9 @@ async def create_drink(
 ) -> DrinkModel:
     """Add a drink in one size. It is sold when a price is known by the machine's rule, and never for nothing."""
 
-    async def work(work: Work) -> tuple[Drink, Device, str]:
-        device, currency = await _own(work, caller, device_id)
+    async def work(work: Work) -> tuple[Drink, Shown]:
+        machine = await finding.own_device(work.tx, caller, device_id)
+        currency = machine.merchant.currency
         if await drinks.find(work.tx, device_id, body.drink_id, body.size) is not None:
             raise Problem(409, "drink-exists", "The drink is there already", "Change it, with its ETag", "drink_id")
         values = {
@@ -83,9 +81,9 @@ async def create_drink(
             **body.fiscal.model_dump(),
         }
         made = await catalogue.put_drink(work, device_id, body.drink_id, body.size, if_match=None, values=values)
-        return made, device, currency
+        return made, machine
 
-    made: tuple[Drink, Device, str] = await in_transaction(context, caller.actor, work)
+    made: tuple[Drink, Shown] = await in_transaction(context, caller.actor, work)
     response.headers["Location"] = f"{PREFIX}/devices/{device_id}/drinks/{body.drink_id}/{body.size}"
     return _answer(made, response)
 
@@ -96,10 +94,9 @@ async def get_drink(
 ) -> DrinkModel:
     """Show a drink in one size with the `ETag` to change it with."""
     async with context.database.reading() as tx:
-        device, _ = await finding.device(tx, caller, device_id)
-        merchant = await merchants.find(tx, device.merchant_id)
+        machine = await finding.device(tx, caller, device_id)
         found = await finding.drink(tx, device_id, drink_id, size)
-    return _answer((found, device, merchant.currency if merchant else "RUB"), response)
+    return _answer((found, machine), response)
 
 
 @router.patch("/{drink_id}/{size}", summary="Change a drink", dependencies=WRITES)
@@ -115,8 +112,9 @@ async def change_drink(
 ) -> DrinkModel:
     """Change a drink's name, price, availability or fiscal attributes. Orders that are made keep their price."""
 
-    async def work(work: Work) -> tuple[Drink, Device, str]:
-        device, currency = await _own(work, caller, device_id)
+    async def work(work: Work) -> tuple[Drink, Shown]:
+        machine = await finding.own_device(work.tx, caller, device_id)
+        currency = machine.merchant.currency
         await finding.drink(work.tx, device_id, drink_id, size)
         values: dict[str, Any] = body.model_dump(include={"name", "available"}, exclude_none=True)
         if body.price is not None:
@@ -126,7 +124,7 @@ async def change_drink(
         if body.fiscal is not None:
             values |= body.fiscal.model_dump(exclude_unset=True)
         changed = await catalogue.put_drink(work, device_id, drink_id, size, if_match=if_match, values=values)
-        return changed, device, currency
+        return changed, machine
 
     return _answer(await in_transaction(context, caller.actor, work), response)
 
@@ -138,21 +136,11 @@ async def delete_drink(
     """Take a drink in one size out of the catalogue. Orders of it stay as they are."""
 
     async def work(work: Work) -> None:
-        await _own(work, caller, device_id)
+        await finding.own_device(work.tx, caller, device_id)
         await finding.drink(work.tx, device_id, drink_id, size)
         await catalogue.remove_drink(work, device_id, drink_id, size)
 
     await in_transaction(context, caller.actor, work)
-
-
-async def _sizes(context: Context, device_id: str, drink_id: str) -> Page[DrinkModel]:
-    async with context.database.reading() as tx:
-        found = [one for one in await drinks.of_device(tx, device_id) if one.drink_id == drink_id]
-        device = await finding.devices.find(tx, device_id)
-        merchant = await merchants.find(tx, device.merchant_id) if device else None
-    if device is None:
-        return Page(items=[])
-    return Page(items=[show.drink(one, device, merchant.currency if merchant else "RUB") for one in found])
 
 
 @router.post("/{drink_id}/stop", summary="Stop a drink", dependencies=WRITES)
@@ -162,11 +150,11 @@ async def stop_drink(
     """Sell no more of a drink at this machine, at once; orders of it that are not paid yet are annulled."""
 
     async def work(work: Work) -> None:
-        await _own(work, caller, device_id)
+        await finding.own_device(work.tx, caller, device_id)
         await stops.stop_drink(work, device_id, drink_id, body.size, body.reason)
 
     await in_transaction(context, caller.actor, work)
-    return await _sizes(context, device_id, drink_id)
+    return Page(items=[one for one in await _all(context, caller, device_id) if one.drink_id == drink_id])
 
 
 @router.post("/{drink_id}/start", summary="Sell a drink again", dependencies=WRITES)
@@ -180,8 +168,8 @@ async def start_drink(
     """Sell a drink again that was stopped."""
 
     async def work(work: Work) -> None:
-        await _own(work, caller, device_id)
+        await finding.own_device(work.tx, caller, device_id)
         await stops.start_drink(work, device_id, drink_id, body.size if body else None)
 
     await in_transaction(context, caller.actor, work)
-    return await _sizes(context, device_id, drink_id)
+    return Page(items=[one for one in await _all(context, caller, device_id) if one.drink_id == drink_id])

@@ -24,7 +24,7 @@ from device_bridge.drivers.registry import MODELS
 from device_bridge.handlers import imports
 from device_bridge.handlers.context import Work, in_transaction
 from device_bridge.handlers.imports import Taken
-from device_bridge.store import devices, drinks, merchants
+from device_bridge.store import devices, drinks
 
 router = APIRouter(tags=["files"])
 
@@ -181,11 +181,9 @@ def _device_row(one: Device) -> Sequence[Any]:
 DeviceQuery = Annotated[DeviceId, Query(description="Whose drinks.")]
 
 
-async def _device(caller: Caller, context: Ctx, device_id: str) -> tuple[Device, str]:
+async def _currency(caller: Caller, context: Ctx, device_id: str) -> str:
     async with context.database.reading() as tx:
-        found, _ = await finding.device(tx, caller, device_id)
-        merchant = await merchants.find(tx, found.merchant_id)
-    return found, merchant.currency if merchant else "RUB"
+        return (await finding.device(tx, caller, device_id)).merchant.currency
 
 
 @router.post(
@@ -199,7 +197,7 @@ async def import_drinks(
     request: Request, caller: Keeper, context: Ctx, device_id: DeviceQuery, dry_run: DryRun = False
 ) -> ImportModel:
     """Add and change a machine's drinks by a file; those that it does not name stay. All of it is taken, or nothing."""
-    _, currency = await _device(caller, context, device_id)
+    currency = await _currency(caller, context, device_id)
     file: CatalogueFile[DrinkLine] = await asyncio.to_thread(read, await _data(request), drinks_shape(currency))
 
     async def work(work: Work) -> Taken:
@@ -219,7 +217,7 @@ async def import_drinks(
 )
 async def export_drinks(caller: Reader, context: Ctx, device_id: DeviceQuery) -> Response:
     """Return a machine's drinks as a file that can be imported again, here or at another machine."""
-    _, currency = await _device(caller, context, device_id)
+    currency = await _currency(caller, context, device_id)
     async with context.database.reading() as tx:
         found = await drinks.of_device(tx, device_id)
     return csv_answer(f"drinks-{device_id}.csv", csv_text(DRINK_COLUMNS, (_drink_row(one, currency) for one in found)))

@@ -6,8 +6,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from copeck.web.problems import not_found
 from device_bridge.api.dependencies import Caller
-from device_bridge.domain.model import Device, DeviceState, Drink, Incident, Merchant, Order
+from device_bridge.domain.model import Drink, Incident, Merchant, Order
 from device_bridge.store import devices, drinks, incidents, merchants, orders
+from device_bridge.store.devices import Shown
 
 
 async def merchant(tx: AsyncConnection, caller: Caller, merchant_id: UUID) -> Merchant:
@@ -18,18 +19,18 @@ async def merchant(tx: AsyncConnection, caller: Caller, merchant_id: UUID) -> Me
     return found
 
 
-async def device(tx: AsyncConnection, caller: Caller, device_id: str) -> tuple[Device, DeviceState | None]:
-    """Return a machine with what it said last; 404 when there is none, or it is another merchant's."""
-    found = await devices.find_with_state(tx, device_id)
-    if found is None or not caller.sees(found[0].merchant_id):
+async def device(tx: AsyncConnection, caller: Caller, device_id: str) -> Shown:
+    """Return a machine with its owner and what it said last; 404 when there is none, or it is another merchant's."""
+    found = await devices.shown(tx, device_id, with_drinks=False)
+    if found is None or not caller.sees(found.merchant.id):
         raise not_found("There is no such machine")
     return found
 
 
-async def own_device(tx: AsyncConnection, caller: Caller, device_id: str) -> Device:
+async def own_device(tx: AsyncConnection, caller: Caller, device_id: str) -> Shown:
     """Return a machine that the caller may change; 404 for all others."""
-    found, _ = await device(tx, caller, device_id)
-    if not caller.commands(found.merchant_id):
+    found = await device(tx, caller, device_id)
+    if not caller.commands(found.merchant.id):
         raise not_found("There is no such machine")
     return found
 

@@ -32,7 +32,7 @@ async def list_incidents(
     merchant_id: UUID | None = None,
     device_id: Annotated[DeviceId | None, Query()] = None,
     kind: IncidentKind | None = None,
-    open: Annotated[bool | None, Query(description="True: those that nobody has closed.")] = None,
+    open_only: Annotated[bool, Query(description="True: those that nobody has closed.")] = False,
 ) -> Page[IncidentModel]:
     """Show incidents, the newest first: managers all, merchants those at their machines."""
     async with context.database.reading() as tx:
@@ -41,7 +41,7 @@ async def list_incidents(
             merchant_id=caller.narrowed(merchant_id),
             device_id=device_id,
             kind=kind,
-            is_open=open,
+            open_only=open_only,
             after=after(cursor, UUID),
             limit=cursor.limit + 1,
         )

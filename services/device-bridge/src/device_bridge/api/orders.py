@@ -1,7 +1,7 @@
 """Orders: searching, exporting, and everything that is known of one."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
@@ -27,9 +27,9 @@ from device_bridge.api.order_models import (
     StepModel,
 )
 from device_bridge.domain.contacts import mask
-from device_bridge.domain.model import BrewCommand, Order, Report
-from device_bridge.store import incidents, lookups, orders
-from device_bridge.store.lookups import Receipt
+from device_bridge.domain.model import BrewCommand, Order
+from device_bridge.store import commands, incidents, lookups, orders
+from device_bridge.store.lookups import KeptReport, Receipt
 
 router = APIRouter(tags=["orders"])
 
@@ -163,8 +163,8 @@ async def get_order(order_id: UUID, caller: Reader, context: Ctx) -> OrderHistor
     async with context.database.reading() as tx:
         found = await finding.order(tx, caller, order_id)
         steps = await orders.history(tx, order_id)
-        command = await orders.command_of(tx, order_id)
-        reports = await orders.reports_of(tx, command.id) if command else []
+        command = await commands.of_order(tx, order_id)
+        reports = await lookups.reports_of(tx, command.id) if command else []
         odd = await incidents.list_(tx, order_id=order_id, limit=100)
         mails = await lookups.receipts_of(tx, order_id)
     return OrderHistoryModel(
@@ -176,7 +176,7 @@ async def get_order(order_id: UUID, caller: Reader, context: Ctx) -> OrderHistor
     )
 
 
-def _command(command: BrewCommand, reports: Sequence[Report]) -> BrewCommandModel:
+def _command(command: BrewCommand, reports: Sequence[KeptReport]) -> BrewCommandModel:
     return BrewCommandModel(
         id=command.id,
         state=command.state.value,
@@ -191,11 +191,4 @@ def _command(command: BrewCommand, reports: Sequence[Report]) -> BrewCommandMode
 
 
 def _receipt(mail: Receipt) -> ReceiptModel:
-    return ReceiptModel(
-        kind=mail.kind,
-        address=mask(mail.address),
-        status=mail.status,
-        tries=mail.tries,
-        sent_at=mail.sent_at,
-        last_error=mail.last_error,
-    )
+    return ReceiptModel.model_validate({**asdict(mail), "address": mask(mail.address)})

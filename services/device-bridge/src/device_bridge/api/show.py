@@ -114,12 +114,7 @@ def drink(found: Drink, device_of_it: Device, currency: str) -> DrinkModel:
         available=found.available,
         stopped_reason=found.stopped_reason,
         sold_out=found.sold_out,
-        fiscal=FiscalModel.model_construct(
-            vat_code=found.vat_code,
-            payment_subject=found.payment_subject,
-            payment_method=found.payment_method,
-            measure=found.measure,
-        ),
+        fiscal=FiscalModel.model_validate({name: getattr(found, name) for name in FiscalModel.model_fields}),
         version=found.version,
         updated_at=found.updated_at,
     )

@@ -29,7 +29,9 @@ async def drinks_of(work: Work, device_id: str, file: CatalogueFile[DrinkLine], 
     A column that the file does not have leaves what is there. Nothing is written by a dry run, or of a file with a bad
     line.
     """
-    known = {(one.drink_id, one.size): one for one in await drinks.of_device(work.tx, device_id)}
+    known: dict[tuple[str, str], Drink] = {
+        (one.drink_id, one.size): one for one in await drinks.of_device(work.tx, device_id)
+    }
     created = changed = 0
     for line in file.values:
         before = known.get((line.drink_id, line.size))

@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from device_bridge.domain.model import Device
 from device_bridge.store.devices import device_of
-from device_bridge.tables import devices, merchants, receipts
+from device_bridge.tables import brew_reports, devices, merchants, receipts
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +23,16 @@ class Receipt:
     tries: int
     sent_at: datetime | None
     last_error: str
+
+
+@dataclass(frozen=True, slots=True)
+class KeptReport:
+    """What a machine said of a command. `at` is by its clock, `received_at` by ours."""
+
+    state: str
+    code: str
+    at: datetime
+    received_at: datetime
 
 
 async def machines(tx: AsyncConnection, device_ids: Collection[str]) -> dict[str, Device]:
@@ -45,3 +55,10 @@ async def receipts_of(tx: AsyncConnection, order_id: UUID) -> list[Receipt]:
     columns = [receipts.c[name] for name in Receipt.__slots__]
     query = sa.select(*columns).where(receipts.c.order_id == order_id).order_by(receipts.c.kind)
     return [Receipt(*row) for row in await tx.execute(query)]
+
+
+async def reports_of(tx: AsyncConnection, command_id: UUID) -> list[KeptReport]:
+    """Return what was reported on a command, in the order of arrival."""
+    columns = [brew_reports.c[name] for name in KeptReport.__slots__]
+    query = sa.select(*columns).where(brew_reports.c.command_id == command_id).order_by(brew_reports.c.received_at)
+    return [KeptReport(*row) for row in await tx.execute(query.limit(500))]

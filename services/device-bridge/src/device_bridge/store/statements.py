@@ -1,18 +1,19 @@
 """Statements: what was sold is told by our orders, what went back by the State Storage's refunds."""
 
-from datetime import date
+from datetime import UTC, date, datetime, time, timedelta
 from uuid import UUID
 
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import UUID as PG_UUID
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from copeck.kernel.ids import first_id_at
 from device_bridge.domain.statements import Figures, StatementLine
 
 # A cup counts on the day on which it was paid, a refund on the day on which it left the merchant's account, each by the
 # clock of the machine's place. A refund that failed has come back to that account, so it does not count. Money that
-# came too late was never the merchant's, nor is its refund: that one's source is another account. Refunds are looked
-# for among orders that are not much older than the days asked for.
+# came too late was never the merchant's, nor is its refund: that one's source is another account. Orders are found by
+# their ids, which say when they were made: no order is paid a day after that, nor given back a quarter of a year later.
 _LINES = sa.text("""
 WITH machines AS (
     SELECT id, name, time_zone,
@@ -25,12 +26,13 @@ WITH machines AS (
            (o.status = 'successful')::integer AS successful, (o.status = 'failed')::integer AS failed, 0 AS refunded,
            o.price_minor AS gross, o.commission_minor AS commission, 0::bigint AS refunds
     FROM machines AS m
-    JOIN devices.orders AS o ON o.device_id = m.id AND o.paid_at >= m.begins AND o.paid_at < m.ends
+    JOIN devices.orders AS o
+      ON o.device_id = m.id AND o.id BETWEEN :first AND :last AND o.paid_at >= m.begins AND o.paid_at < m.ends
     UNION ALL
     SELECT m.id, (r.created_at AT TIME ZONE m.time_zone)::date, 0, 0, 0, 1, 0, -r.commission_minor, r.amount_minor
     FROM machines AS m
     JOIN devices.orders AS o
-      ON o.device_id = m.id AND o.paid_at >= m.begins - interval '90 days' AND o.paid_at < m.ends
+      ON o.device_id = m.id AND o.id BETWEEN :first_refunded AND :last AND o.paid_at IS NOT NULL
     JOIN state_api.refunds_v1 AS r
       ON r.invoice_id = o.invoice_id AND r.created_at >= m.begins AND r.created_at < m.ends
     WHERE r.status <> 'failed' AND r.source IN (:balance, :receivable)
@@ -42,14 +44,23 @@ FROM moved JOIN machines AS m ON m.id = moved.id
 GROUP BY moved.day, m.id, m.name, m.time_zone
 ORDER BY moved.day, m.id
 LIMIT :limit
-""").bindparams(sa.bindparam("merchant", type_=PG_UUID(as_uuid=True)))
+""").bindparams(
+    *(sa.bindparam(name, type_=PG_UUID(as_uuid=True)) for name in ("merchant", "first", "last", "first_refunded"))
+)
+# A day in any time zone begins and ends within this of the same day in UTC; orders are payable for a day at most.
+_MARGIN = timedelta(days=2)
+_REFUNDED_WITHIN = timedelta(days=92)
 
 
 async def lines(
     tx: AsyncConnection, merchant_id: UUID, device_id: str | None, since: date, until: date, limit: int
 ) -> list[StatementLine]:
     """Return a merchant's machines' days from `since` to `until`, both included; days without a movement have none."""
+    begins = datetime.combine(since, time(), UTC) - _MARGIN
     given = {
+        "first": first_id_at(begins),
+        "first_refunded": first_id_at(begins - _REFUNDED_WITHIN),
+        "last": first_id_at(datetime.combine(until, time(), UTC) + _MARGIN),
         "merchant": merchant_id,
         "device": device_id,
         "since": since,
