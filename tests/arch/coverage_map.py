@@ -23,7 +23,6 @@ _PREFIXES = {
     "subscriptions": "/subscriptions/api/v1",
     "payments-gateway": "/payments/api/v1",
     "device-bridge": "/devices/api/v1",
-    "device-bridge": "/devices/api/v1",
 }
 
 
