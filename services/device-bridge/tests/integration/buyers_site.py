@@ -68,6 +68,7 @@ class Buyers(Site):
         await self.drink(self.owner, DEVICE, "180.00", size="large")
         await self.drink(self.owner, DEVICE, "90.00", drink_id="tea", name="Чай", size="small")
         await self.says("ready")
+        await self.beats()
 
     async def says(self, state: str, *, online: bool = True, sold_out: list[Any] | None = None) -> None:
         """Let the machine say how it is."""

@@ -11,6 +11,7 @@ import pytest
 from copeck.kernel.clock import ManualClock
 from copeck.testkit.tokens import TokenMint
 from device_bridge.domain.machine import Status
+from device_bridge.handlers.reports import on_prices
 from device_bridge.pages.texts import TEXTS
 
 from .buyers_site import DEVICE, HTML, Buyers, buyers_of, order_in
@@ -158,9 +159,10 @@ async def test_a_machine_that_does_not_sell_says_why(site: Buyers) -> None:
     await refused(site, "device-off", 409)
     await site.beats()
     await site.page(f"/m/{DEVICE}")
-    site.sql("UPDATE devices.devices SET selling = false, stopped_reason = 'cleaning'")
+    stop = "UPDATE devices.devices SET selling = false, stopped_reason = 'cleaning', stopped_by = 'me', stopped_at = %s"
+    site.sql(stop, site.clock.now())
     await refused(site, "device-stopped", 409)
-    site.sql("UPDATE devices.devices SET selling = true")
+    site.sql("UPDATE devices.devices SET selling = true, stopped_reason = NULL, stopped_by = NULL, stopped_at = NULL")
     site.sql("UPDATE devices.merchants SET active_until = %s", site.clock.now())
     await refused(site, "merchant-inactive", 409)
 
@@ -184,9 +186,14 @@ async def test_a_drink_that_is_not_sold_says_why(site: Buyers) -> None:
     await site.says("ready")
     site.sql("UPDATE devices.drinks SET available = false WHERE drink_id = 'tea'")
     await refused(site, "drink-unavailable", 409, path, drink="tea", size="small")
-    for price in (None, 0):
-        site.sql("UPDATE devices.drinks SET price_minor = %s WHERE drink_id = 'latte'", price)
-        await refused(site, "price-unknown", 409, path, drink="latte", size="large")
+    site.sql("UPDATE devices.drinks SET price_minor = NULL WHERE drink_id = 'latte'")
+    site.sql("UPDATE devices.devices SET price_rule = 'telemetry_then_catalogue'")
+    await refused(site, "price-unknown", 409, path, drink="latte", size="large")
+    # A price of nothing is what a machine says that does not know: it is no price, and none is invented for it.
+    await on_prices(site.context, DEVICE, [("latte", "large", 0)])
+    await refused(site, "price-unknown", 409, path, drink="latte", size="large")
+    await on_prices(site.context, DEVICE, [("latte", "large", 17_000)])
+    assert "170,00" in (await site.page(path, params={"drink": "latte", "size": "large"})).text
 
 
 async def test_what_changed_while_the_form_was_open_is_refused_too(site: Buyers) -> None:
