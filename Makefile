@@ -33,7 +33,7 @@ lock: install ## Compile deploy/lock/*.txt again from the services' pyproject.to
 ##@ Running
 
 .PHONY: demo
-demo: install ## Start everything, sell one subscription, print its timeline, stop
+demo: install ## Start everything, sell a subscription and two coffees, print their timelines, stop
 	@$(STACK) demo $(ARGS)
 
 .PHONY: up

@@ -60,7 +60,7 @@ def demo(
     instance: Instance = MAIN,
     keep: Annotated[bool, typer.Option(help="Leave the stack running afterwards, until Ctrl-C.")] = False,
 ) -> None:
-    """Start everything, sell one subscription as a person would, print its timeline, stop."""
+    """Start everything, sell a subscription and two coffees as people would buy them, print their timelines, stop."""
     from deploy.devstack import demo as show
 
     show.run(instance, keep=keep)

@@ -1,7 +1,8 @@
-"""`make demo`: sells a subscription, fills and empties a wallet, pays out; prints what happened to each of them."""
+"""`make demo`: sells a subscription and two coffees, moves a wallet's money; prints what happened to each of them."""
 
 import json
 import time
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from deploy.devstack import running
@@ -16,6 +17,11 @@ _MONITOR_S = 0.5
 # What a paid subscription must have gone through, in this order, and the transfer that must be in the books.
 _STEPS = ("issued", "pending", "paid", "active")
 _TRANSFER = ("provider:", "revenue:")
+# The same of a cup that was brewed, and of one that was not: what it must have gone through, and its transfers.
+BREWED = ("created", "issued", "paid", "make_pending", "accepted", "successful")
+NOT_BREWED = ("created", "issued", "paid", "make_pending", "failed", "requested", "refunded")
+SOLD = ("provider:", "merchant:", "fees:commission")
+RETURNED = (*SOLD, "refunds:in_transit")
 
 
 def run(instance: str, *, keep: bool) -> None:
@@ -44,9 +50,23 @@ def _sell(state: dict[str, Any]) -> None:
     if running.print_operator(state, "invoice", "show", sale.invoice_id) != 0:
         raise RunnerError("copeck invoice show failed")
     check(timeline)
+    _sell_coffee(state)
     _move_money(state)
     if running.print_operator(state, "ledger", "verify") != 0:
         raise RunnerError("copeck ledger verify found the books wrong")
+
+
+def _sell_coffee(state: dict[str, Any]) -> None:
+    """Sell a cup that is brewed and one that is not, and show what became of the orders and of the money."""
+    from tests.e2e.coffee_scenario import sell_coffee
+    from tests.e2e.scenario import Site
+
+    good, bad = sell_coffee(Site.of_state(state), say)
+    for cup, steps, accounts in ((good, BREWED, SOLD), (bad, NOT_BREWED, RETURNED)):
+        timeline = running.operator_json(state, "invoice", "show", cup.order.invoice_id)
+        if running.print_operator(state, "invoice", "show", cup.order.invoice_id) != 0:
+            raise RunnerError("copeck invoice show failed")
+        check(timeline, steps, accounts)
 
 
 def _move_money(state: dict[str, Any]) -> None:
@@ -73,14 +93,17 @@ def _move_money(state: dict[str, Any]) -> None:
 def run_against_compose(compose: "Compose") -> None:
     """Sell to a visitor of the containers, show the timeline by the operator's container, and try the listeners."""
     from deploy.devstack.compose import operator_output
+    from tests.e2e.coffee_scenario import sell_coffee
     from tests.e2e.scenario import Site, client, sell
 
     manager = compose.create_user("manager")
     urls = compose.urls
-    site = Site(urls["public"], urls["cloudpayments"], manager, urls["admin"], urls["mock-gateway"])
+    site = Site(urls["public"], urls["cloudpayments"], manager, urls["admin"], urls["mock-gateway"], urls["machines"])
     sale = sell(site, say)
     check(json.loads(operator_output(compose, "invoice", "show", sale.invoice_id, "--json")))
     print(f"\n{operator_output(compose, 'invoice', 'show', sale.invoice_id)}", flush=True)
+    for cup in sell_coffee(site, say):
+        print(operator_output(compose, "invoice", "show", cup.order.invoice_id), flush=True)
     print(operator_output(compose, "ledger", "verify"), flush=True)
     with client(site.admin_url) as admin:
         for path, status in (("/admin/api/v1/plans", 401), ("/subscriptions/api/v1/plans", 404)):
@@ -89,17 +112,17 @@ def run_against_compose(compose: "Compose") -> None:
                 raise RunnerError(f"the admin listener answered {answer.status_code} to {path}, not {status}")
 
 
-def check(timeline: Any) -> None:
+def check(timeline: Any, steps: Sequence[str] = _STEPS, accounts: Sequence[str] = _TRANSFER) -> None:
     """Look for what must be in the timeline, wherever its entries have it; RunnerError names what is missing."""
     words = [str(value) for entry in _entries(timeline) for value in entry.values()]
     place = 0
-    for step in _STEPS:
+    for step in steps:
         try:
             place = words.index(step, place) + 1
         except ValueError:
             raise RunnerError(f"the timeline has no {step!r} after the earlier steps") from None
     text = " ".join(words)
-    for account in _TRANSFER:
+    for account in accounts:
         if account not in text:
             raise RunnerError(f"the timeline has no transfer of {account}…")
 

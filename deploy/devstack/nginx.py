@@ -10,7 +10,7 @@ from pathlib import Path
 from deploy.devstack import health
 from deploy.devstack.console import RunnerError
 from deploy.devstack.infra.base import Context
-from deploy.devstack.ports import HOST
+from deploy.devstack.ports import HOST, PUBLIC_HOST
 from deploy.devstack.process import Process, Spec
 from deploy.nginx.render import render
 
@@ -27,7 +27,7 @@ def create(context: Context, ports: Mapping[str, int]) -> Process:
     home = context.scratch.data_dir("nginx")
     text = render(
         {
-            "LISTEN_HOST": HOST,
+            "LISTEN_HOST": PUBLIC_HOST,
             "PORT": str(ports["public"]),
             "ADMIN_PORT": str(ports["admin"]),
             "SCRATCH": str(home),
@@ -50,7 +50,7 @@ def create(context: Context, ports: Mapping[str, int]) -> Process:
         command=[*_program(context, home), "-e", "stderr", "-p", f"{home}/", "-c", str(configuration)],
         cwd=home,
         stop_signal=signal.SIGQUIT,
-        health=health.http(f"http://{HOST}:{ports['public']}/healthz"),
+        health=health.http(f"http://{PUBLIC_HOST}:{ports['public']}/healthz"),
         ready_timeout_s=20,
         stop_timeout_s=5,
     )

@@ -1,10 +1,13 @@
 """Free ports on 127.0.0.1, the same ones on every run of the same checkout when nobody took them meanwhile."""
 
+import os
 import socket
 import zlib
 from collections.abc import Iterable
 
 HOST = "127.0.0.1"
+# Where pages are served: another address of this machine lets a phone in the same network buy a cup.
+PUBLIC_HOST = os.environ.get("COPECK_PUBLIC_HOST", "").strip() or HOST
 # Below the range from which the kernel takes the local ports of outgoing connections, so that none of those can be
 # given our port between looking and listening.
 _FIRST, _LAST = 20_000, 31_999
@@ -12,7 +15,7 @@ _FIRST, _LAST = 20_000, 31_999
 
 def is_free(port: int) -> bool:
     """Tell whether nobody listens on a port of any local address."""
-    for address in (HOST, "0.0.0.0"):  # noqa: S104 - looked at, never served
+    for address in {HOST, PUBLIC_HOST, "0.0.0.0"}:  # noqa: S104 - looked at, never served
         with socket.socket() as sock:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:

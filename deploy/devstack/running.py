@@ -15,7 +15,7 @@ from typing import Any, NoReturn
 
 from deploy.devstack import health, services
 from deploy.devstack.console import RunnerError, say
-from deploy.devstack.ports import Ports
+from deploy.devstack.ports import PUBLIC_HOST, Ports
 from deploy.devstack.process import start_ticks
 from deploy.devstack.scratch import MAIN, ROOT, base_dir, read_state
 from deploy.devstack.summary import print_summary
@@ -24,11 +24,14 @@ _MONITOR_S = 0.5
 _START_TIMEOUT_S = 900
 _STOP_TIMEOUT_S = 90
 OPERATOR_MODULE = "copeck.operator"
+KIOSK = "kiosk-1"
+"""The virtual machine that `make up` switches on."""
 
 
 def foreground(instance: str, without: Sequence[str] = ()) -> None:
     """Start, print, watch until a signal, stop."""
     from deploy.devstack.stack import Stack
+    from tests.e2e.coffee_scenario import set_up_kiosk
     from tests.e2e.scenario import Site, seed_plans
 
     unknown = sorted(set(without) - set(services.BY_NAME))
@@ -39,7 +42,11 @@ def foreground(instance: str, without: Sequence[str] = ()) -> None:
         stack.start(announce=False)
         if not {"auth", "subscriptions"} & set(without):
             say("manager", f"plans on sale: {', '.join(seed_plans(Site.of_state(stack.state())))}")
-        print_summary(stack.state())
+        kiosk = None
+        if not {"auth", "device-bridge", "machines"} & set(without):
+            kiosk = set_up_kiosk(Site.of_state(stack.state()), KIOSK)
+            say("merchant", f"machine {kiosk.device} sells {kiosk.page_url}")
+        print_summary(stack.state(), kiosk)
         stack.announce()
         while True:
             time.sleep(_MONITOR_S)
@@ -130,7 +137,8 @@ def status(instance: str) -> dict[str, dict[str, Any]]:
         if port:
             service = services.BY_NAME.get(name)
             path = service.health_path if service else "/healthz"
-            rows[name]["health"] = health.http(f"http://127.0.0.1:{port}{path}")() or "ok"
+            host = PUBLIC_HOST if name == "nginx" else services.host_of(name)
+            rows[name]["health"] = health.http(f"http://{host}:{port}{path}")() or "ok"
     return rows
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from deploy.devstack import health
 from deploy.devstack.infra.base import Context, Endpoints
-from deploy.devstack.ports import HOST
+from deploy.devstack.ports import HOST, PUBLIC_HOST
 from deploy.devstack.process import Process, Spec
 from deploy.devstack.scratch import ROOT
 
@@ -17,6 +17,15 @@ SHOP, OWN_SHOP = "main", "merchant"
 # What the mock gateway's shop may sell: no product is called so, so that payers are never sent to a page it has not.
 MOCK_PRODUCTS = ("mock",)
 _NICE = 19
+
+
+# What a buyer's phone must reach beside the edge: the provider's widget, and the machine's own screen.
+_SHOWN = ("cloudpayments", "machines", "admin")
+
+
+def host_of(name: str) -> str:
+    """Return the address on which a process listens."""
+    return PUBLIC_HOST if name in _SHOWN else HOST
 
 
 @dataclass(frozen=True)
@@ -44,7 +53,7 @@ class Wiring:
 
     def url(self, name: str) -> str:
         """Return a process's own URL, past nginx."""
-        return f"http://{HOST}:{self.ports[name]}"
+        return f"http://{host_of(name)}:{self.ports[name]}"
 
 
 @dataclass(frozen=True)
@@ -87,7 +96,7 @@ def _gateway(wiring: Wiring) -> Mapping[str, str]:
 def _devices(wiring: Wiring) -> Mapping[str, str]:
     return {
         "COPECK_MQTT_URL": wiring.endpoints.mqtt_url or "",
-        "COPECK_SMTP_URL": f"smtp://{HOST}:{wiring.ports['mail']}",
+        "COPECK_SMTP_URL": f"smtp://{host_of('machines')}:{wiring.ports['mail']}",
         "COPECK_TMETR_URL": f"{wiring.url('machines')}/tmetr",
         "COPECK_TMETR_TOKEN": wiring.tmetr_token,
         "COPECK_DEVICE_SECRET": wiring.device_secret,
@@ -96,7 +105,7 @@ def _devices(wiring: Wiring) -> Mapping[str, str]:
 
 def _machines(wiring: Wiring) -> Mapping[str, str]:
     return {
-        "SANDBOX_MACHINES_HOST": HOST,
+        "SANDBOX_MACHINES_HOST": host_of("machines"),
         "SANDBOX_MACHINES_PORT": str(wiring.ports["machines"]),
         "SANDBOX_MACHINES_MAIL_PORT": str(wiring.ports["mail"]),
         "SANDBOX_MACHINES_PUBLIC_URL": wiring.url("machines"),
@@ -111,7 +120,7 @@ def _machines(wiring: Wiring) -> Mapping[str, str]:
 def _auth(wiring: Wiring) -> Mapping[str, str]:
     return {
         "COPECK_SIGNING_SECRET": wiring.signing_secret,
-        "COPECK_ALLOWED_ORIGINS": json.dumps([f"http://{HOST}:{wiring.ports['admin']}"]),
+        "COPECK_ALLOWED_ORIGINS": json.dumps([wiring.url("admin")]),
     }
 
 
@@ -125,7 +134,7 @@ def _emulator(wiring: Wiring) -> Mapping[str, str]:
     # A terminal that is some merchant's: it tells the emulator itself where to notify.
     own = {"name": OWN_SHOP, "public_id": wiring.own_shop_public_id, "api_secret": wiring.own_shop_secret}
     return {
-        "SANDBOX_CLOUDPAYMENTS_HOST": HOST,
+        "SANDBOX_CLOUDPAYMENTS_HOST": host_of("cloudpayments"),
         "SANDBOX_CLOUDPAYMENTS_PORT": str(wiring.ports["cloudpayments"]),
         "SANDBOX_CLOUDPAYMENTS_PUBLIC_URL": wiring.url("cloudpayments"),
         "SANDBOX_CLOUDPAYMENTS_DATA_DIR": f"{wiring.emulators_dir}/cloudpayments",
@@ -246,7 +255,7 @@ def create(
         command=[sys.executable, "-m", *service.command],
         env=environment(service, wiring, at),
         cwd=ROOT,
-        health=health.http(f"http://{HOST}:{at}{service.health_path}"),
+        health=health.http(f"http://{host_of(service.name)}:{at}{service.health_path}"),
         # A dozen interpreters start at once; on a busy machine of two cores that takes its time.
         ready_timeout_s=180,
         nice=_NICE if service.behind else 0,

@@ -10,7 +10,7 @@ from deploy.devstack import nginx, people, prepare, services
 from deploy.devstack.console import RunnerError, say
 from deploy.devstack.infra.base import Context, Infra
 from deploy.devstack.infra.choose import choose
-from deploy.devstack.ports import HOST, Ports
+from deploy.devstack.ports import PUBLIC_HOST, Ports
 from deploy.devstack.process import Guard, Process, start_ticks
 from deploy.devstack.scratch import MAIN, ROOT, Scratch
 from deploy.devstack.services import Wiring
@@ -117,7 +117,7 @@ class Stack:
             name: take(name, preferred.get(name, ()))
             for name in ("public", "admin", "mail", *(service.name for service in services.SERVICES))
         }
-        public = f"http://{HOST}:{ports['public']}"
+        public = f"http://{PUBLIC_HOST}:{ports['public']}"
         emulators = str(self.scratch.dir)
         self._wiring = Wiring(endpoints, databases, brokers, celery, ports, public, emulators, extra=self._extra_env)
         self._write_state()

@@ -1,6 +1,9 @@
 """What `make up` prints: where everything is, and who may log in."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from tests.e2e.coffee_scenario import Kiosk
 
 _PREFIXES = {
     "auth": ("/auth/api/v1",),
@@ -10,12 +13,15 @@ _PREFIXES = {
 }
 
 
-def lines(state: dict[str, Any]) -> list[tuple[str, str]]:
-    """Return the rows of the summary."""
+def lines(state: dict[str, Any], kiosk: "Kiosk | None" = None) -> list[tuple[str, str]]:
+    """Return the rows of the summary; a virtual machine that is switched on has its addresses in it."""
     urls, people = state["urls"], state["people"]
     public = urls["public"]
     management = state["servers"]["management_url"].rpartition("@")[2]
     rows = [("", "Pages"), ("cabinet", f"{public}/"), ("pay page", f"{public}/pay/<invoice>")]
+    if kiosk is not None:
+        rows += [("a machine", f"{kiosk.machine_url} (its screen: choose a drink, scan or click its QR code)")]
+        rows += [("its buyers' page", f"{kiosk.page_url} (the printed QR code)")]
     rows.append(("", "API documentation (redoc beside docs, openapi.json too)"))
     for name, prefixes in _PREFIXES.items():
         rows += [(name, f"{public}{prefix}/docs") for prefix in prefixes if name in urls]
@@ -24,6 +30,8 @@ def lines(state: dict[str, Any]) -> list[tuple[str, str]]:
         ("admin listener", urls["admin"]),
         ("CloudPayments", f"{urls.get('cloudpayments', '-')} (emulator; test card 4000 0000 0000 3055)"),
         ("mock gateway", f"{urls.get('mock-gateway', '-')} (emulator; what it really paid: /sandbox/log)"),
+        ("machines", f"{urls.get('machines', '-')}/machines (virtual; what they really brewed: /control/log)"),
+        ("mails", f"{urls.get('machines', '-')}/mails"),
         (
             "RabbitMQ",
             f"http://{management}/ (login {state['monitor']['user']}, password {state['monitor']['password']})",
@@ -36,8 +44,8 @@ def lines(state: dict[str, Any]) -> list[tuple[str, str]]:
     return rows
 
 
-def print_summary(state: dict[str, Any]) -> None:
+def print_summary(state: dict[str, Any], kiosk: "Kiosk | None" = None) -> None:
     """Print the summary to standard output."""
-    for name, text in lines(state):
+    for name, text in lines(state, kiosk):
         print(f"  {name:<18}{text}" if name else f"\n{text}", flush=True)
     print("\nCtrl-C stops everything." if state["instance"] == "main" else "", flush=True)

@@ -246,11 +246,11 @@ def poured(site: Site, made: Order) -> int:
     return len(log.json()["items"])
 
 
-def refunded(site: Site, made: Order) -> list[str]:
-    """Return the amounts that the provider's own log says went back for an order."""
+def refunded(site: Site, made: Order) -> list[int]:
+    """Return the amounts, in kopecks, that the provider's own log says went back for an order."""
     with client(site.emulator_url) as provider:
         log = call(provider, "GET", "/sandbox/log", params={"invoice_id": made.invoice_id, "event": "payment.refunded"})
-    return [str(entry["amount"]) for entry in log.json()["items"]]
+    return [entry["amount_minor"] for entry in log.json()["items"]]
 
 
 def mails(site: Site, address: str) -> list[str]:

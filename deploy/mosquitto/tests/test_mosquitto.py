@@ -130,7 +130,7 @@ async def test_an_account_without_rights_may_do_nothing(broker: Broker) -> None:
     async with broker.client(BRIDGE, PASSWORD) as bridge, broker.client("idle", "pw") as idle:
         await bridge.subscribe("cm/v1/#", 1)
         granted = await idle.subscribe("cm/v1/#", 1)
-        assert [int(getattr(code, "value", code)) for code in granted] == [128]
+        assert [str(code) for code in granted] == ["Unspecified error"]
         await idle.publish("cm/v1/other/state", b"forged", 1)
         await bridge.publish("cm/v1/other/state", b"ours", 1)
         async with asyncio.timeout(5):

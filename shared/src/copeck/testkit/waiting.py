@@ -77,5 +77,14 @@ async def never(check: Callable[[], object], for_s: float = 0.5, message: str = 
         await asyncio.sleep(0.02)
 
 
+def never_sync(check: Callable[[], object], for_s: float = 0.5, message: str = "") -> None:
+    """The same without an event loop."""
+    deadline = time.monotonic() + for_s
+    while time.monotonic() < deadline:
+        value = check()
+        assert not value, f"{message or _name_of(check)} happened: {value!r}"
+        time.sleep(0.05)
+
+
 def _name_of(check: Callable[..., object]) -> str:
     return getattr(check, "__qualname__", repr(check)).replace(".<locals>", "")

@@ -54,12 +54,14 @@ def _rows(connection: Connection, query: str, invoice_id: UUID) -> list[dict[str
 
 
 def _step(row: dict[str, Any]) -> Entry:
-    what = f"order {row['order_id']}: {row['drink_id']}, {row['size']}, at {row['device_id']}: {row['event']}"
+    what = str(row["event"])
+    if row["n"] == 1:
+        what = f"{what}: {row['drink_id']}, {row['size']}, at {row['device_id']}; order {row['order_id']}"
     return Entry(
         row["at"],
         _SOURCE,
         "order",
-        f"{what}, {row['reason']}" if row["reason"] else what,
+        f"{what} ({row['reason']})" if row["reason"] and row["reason"] != row["event"] else what,
         row["status"],
         row["actor"],
         amount=amount_of(row["price_minor"], row["currency"]) if row["n"] == 1 else None,
@@ -88,7 +90,7 @@ def _report(row: dict[str, Any]) -> Entry:
         "brew report",
         f"{what}: {row['code']}" if row["code"] else what,
         row["state"],
-        f"device:{row['device_id']}",
+        f"machine:{row['device_id']}",
         row["command_id"],
         "brew command",
         detail=row,
