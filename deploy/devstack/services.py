@@ -57,7 +57,7 @@ class Service:
     """Serves an API on its port; without it the port has health and metrics only."""
     health_path: str = "/readyz"
     nice: int = 0
-    """How far it yields the processor to those whom somebody waits for, because what it does may come a moment later."""
+    """How far it yields the processor to those whom somebody waits for: what it does may come a moment later."""
     settings: Callable[[Wiring], Mapping[str, str]] = lambda _wiring: {}
 
 
