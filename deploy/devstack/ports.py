@@ -2,6 +2,7 @@
 
 import os
 import socket
+import weakref
 import zlib
 from collections.abc import Iterable
 
@@ -26,11 +27,12 @@ def is_free(port: int) -> bool:
 
 
 class Ports:
-    """Hands out ports that are free and distinct."""
+    """Hands out ports that are free and distinct, also from those of other runners that start at the same time."""
 
     def __init__(self, seed: str) -> None:
         self._seed = seed
-        self._taken: set[int] = set()
+        self._claims: dict[int, socket.socket] = {}
+        weakref.finalize(self, _give_up, self._claims)
 
     def take(self, name: str, preferred: Iterable[int] = ()) -> int:
         """Return a free port: a preferred one, else one that depends on the seed and the name."""
@@ -38,7 +40,22 @@ class Ports:
         span = _LAST - _FIRST + 1
         candidates = [*preferred, *(_FIRST + (start + step * 7) % span for step in range(500))]
         for port in candidates:
-            if port not in self._taken and is_free(port):
-                self._taken.add(port)
+            if port not in self._claims and is_free(port) and self._claim(port):
                 return port
         raise RuntimeError(f"no free port for {name} among {len(candidates)} tried")
+
+    def _claim(self, port: int) -> bool:
+        """Hold a name of the port's in the kernel's own space for as long as this lives: nobody listens on it yet."""
+        claim = socket.socket(socket.AF_UNIX)
+        try:
+            claim.bind(f"\0copeck-port-{port}")
+        except OSError:
+            claim.close()
+            return False
+        self._claims[port] = claim
+        return True
+
+
+def _give_up(claims: dict[int, socket.socket]) -> None:
+    for claim in claims.values():
+        claim.close()

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -71,6 +71,25 @@ class Spec:
     inherit_env: bool = True
     nice: int = 0
     """How far it yields the processor to others, as `nice` counts."""
+
+
+@contextlib.contextmanager
+def uninterrupted() -> Iterator[None]:
+    """Put off a Ctrl-C that falls into the block: a process that was started and is in no list would be left behind."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    came: list[int] = []
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    for number in handlers:
+        signal.signal(number, lambda number, _frame: came.append(number))
+    try:
+        yield
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler if handler is not None else signal.SIG_DFL)
+        if came:
+            signal.raise_signal(came[0])
 
 
 def start_ticks(pid: int) -> int | None:
@@ -140,7 +159,7 @@ class Process:
             entry = pwd.getpwnam(spec.user)
             identity = {"user": entry.pw_uid, "group": entry.pw_gid, "extra_groups": []}
             env |= {"HOME": entry.pw_dir, "USER": spec.user, "LOGNAME": spec.user}
-        with self.log.open("ab") as log:
+        with uninterrupted(), self.log.open("ab") as log:
             self._popen = subprocess.Popen(  # type: ignore[call-overload]
                 list(spec.command),
                 stdin=subprocess.DEVNULL,
@@ -151,8 +170,8 @@ class Process:
                 start_new_session=True,
                 **identity,
             )
-        self.wanted = True
-        self._guard.tell(f"+ {self._popen.pid}")
+            self.wanted = True
+            self._guard.tell(f"+ {self._popen.pid}")
         if spec.nice:
             _yield_to_others(self._popen.pid, spec.nice)
 

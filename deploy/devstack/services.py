@@ -16,7 +16,9 @@ PROVIDER, MOCK_PROVIDER = "cloudpayments", "mock"
 SHOP, OWN_SHOP = "main", "merchant"
 # What the mock gateway's shop may sell: no product is called so, so that payers are never sent to a page it has not.
 MOCK_PRODUCTS = ("mock",)
-_NICE = 19
+_BEHIND = 19
+# Where processors are short, whoever is asked comes first, and what is decided meanwhile is decided in larger batches.
+_BATCHES = 10
 
 
 # What a buyer's phone must reach beside the edge: the provider's widget, and the machine's own screen.
@@ -68,8 +70,8 @@ class Service:
     http: bool = True
     """Serves an API on its port; without it the port has health and metrics only."""
     health_path: str = "/readyz"
-    behind: bool = False
-    """Does what may come a moment later: it yields the processor to those whom somebody waits for."""
+    nice: int = 0
+    """How far it yields the processor to those whom somebody waits for: what it does may come a moment later."""
     settings: Callable[[Wiring], Mapping[str, str]] = lambda _wiring: {}
 
 
@@ -163,6 +165,7 @@ SERVICES: tuple[Service, ...] = (
         role="state_updater",
         broker_user="state-updater",
         http=False,
+        nice=_BATCHES,
     ),
     Service(
         "payments-gateway",
@@ -179,7 +182,7 @@ SERVICES: tuple[Service, ...] = (
         broker_user="gateway",
         celery_user="gateway",
         http=False,
-        behind=True,
+        nice=_BEHIND,
         settings=_gateway,
     ),
     Service(
@@ -258,7 +261,7 @@ def create(
         health=health.http(f"http://{host_of(service.name)}:{at}{service.health_path}"),
         # A dozen interpreters start at once; on a busy machine of two cores that takes its time.
         ready_timeout_s=180,
-        nice=_NICE if service.behind else 0,
+        nice=service.nice,
         stop_timeout_s=20,
     )
     return Process(spec, context.scratch.logs, context.guard)

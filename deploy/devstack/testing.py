@@ -29,22 +29,25 @@ class Suite:
     name: str
     marker: str
     paths: tuple[str, ...] = ("shared", "services", "sandbox", "deploy", "tests")
+    needs_servers: bool = True
+    """Without it the suite begins while the servers still start."""
     needs_services: bool = False
     own_stack: bool = False
     """Starts servers of its own, because it breaks them."""
     workers: int = 0
     beside: bool = False
-    """Runs at the same time as the suite before it: both wait for services most of their time."""
+    """Runs at the same time as the suites before it: all of them wait for services most of their time."""
     timeout_s: int = 900
 
 
 # The suites in an order in which what is broken shows soon. Browser tests have a process of their own also because
 # sync Playwright and pytest-asyncio cannot share one.
 SUITES = (
-    Suite("unit", "not (integration or e2e or browser or chaos or bench)", workers=2),
+    Suite("unit", "not (integration or e2e or openapi or browser or chaos or bench)", workers=2, needs_servers=False),
     # More workers than cores: most of these tests wait for a server or for a process that starts.
-    Suite("integration", "integration", workers=4),
+    Suite("integration", "integration", workers=5),
     Suite("e2e", "e2e", ("tests",), needs_services=True),
+    Suite("openapi", "openapi", ("tests",), needs_services=True, beside=True),
     Suite("browser", "browser", ("tests",), needs_services=True, beside=True),
     Suite("chaos", "chaos", ("tests",), own_stack=True),
 )
@@ -87,7 +90,11 @@ def run(names: Sequence[str] | None, arguments: Sequence[str]) -> int:
     outcomes: list[Outcome] = []
     stack.scratch.acquire()
     try:
-        stack.start_servers()
+        early = [suite for suite in chosen if not suite.needs_servers]
+        with ThreadPoolExecutor(1) as pool:
+            running = [pool.submit(_run_suite, suite, dict(os.environ), arguments) for suite in early]
+            stack.start_servers()
+            outcomes += [future.result() for future in running]
         kind = stack.infra.kind
         env = {
             **os.environ,
@@ -95,7 +102,7 @@ def run(names: Sequence[str] | None, arguments: Sequence[str]) -> int:
             "COPECK_STACK_FILE": str(stack.scratch.state_path),
             "COPECK_TEST_RABBITMQ_LOG": str(stack.scratch.logs / "rabbitmq.log"),
         }
-        for group in _groups(chosen):
+        for group in _groups([suite for suite in chosen if suite.needs_servers]):
             suite = group[0]
             if suite.own_stack and kind == "env":
                 say(suite.name, "left out: it restarts servers, and those of the environment are not ours")

@@ -216,7 +216,7 @@ async def main(database_url: str, broker_url: str, wanted: int) -> None:
                         event.body(), headers=dict(event.headers()), message_id=str(event.id), user_id=UPDATER,
                         content_type="application/json", delivery_mode=aio_pika.DeliveryMode.PERSISTENT,
                     ),
-                    routing_key=event.type,
+                    routing_key=event.routing_key,
                 )  # fmt: skip
             await message.ack()
             done += 1

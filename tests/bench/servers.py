@@ -14,6 +14,7 @@ from copeck.contracts import commands
 from copeck.contracts.envelope import Envelope
 from copeck.contracts.registry import shard_queue
 from copeck.kernel.ids import new_id
+from copeck.messaging import topology
 from copeck.messaging.publisher import OutgoingMessage, Publisher
 from copeck.testkit.postgres import TestDatabases, database_url
 from copeck.testkit.rabbit import Broker, create_broker, drop_hosts
@@ -37,8 +38,9 @@ class Bench:
         databases = TestDatabases(RUN)
         databases.create_template()
         broker = create_broker(RUN, "bench")
-        for family in ("command", "invoice", "payout", "refund", "subscription", "wallet"):
-            await broker.unbind("billing.events", "gateway.events", f"{family}.*")
+        for queue in topology.queues():
+            for exchange, key in queue.bindings if queue.name == "gateway.events" else ():
+                await broker.unbind(exchange, queue.name, key)
         return cls(databases, broker)
 
     def close(self) -> None:

@@ -75,10 +75,11 @@ def ask_for_one(desk: Desk) -> None:
         "source": "house:payouts", "amount": _money(12_300), "provider": "mock", "description": "chaos",
         "recipient": {"kind": "sbp", "phone": "+79161234567", "bank_id": "100000000004"},
     }  # fmt: skip
-    with contextlib.suppress(httpx2.HTTPError, ScenarioError):
-        manager = manager_of(desk.shop.site)
-        manager.http.post(f"{_PREFIX}/payouts", json=body, headers={"Idempotency-Key": str(uuid.uuid4())})
-        manager.http.close()
+    with (
+        contextlib.suppress(httpx2.HTTPError, ScenarioError),
+        contextlib.closing(manager_of(desk.shop.site).http) as manager,
+    ):
+        manager.post(f"{_PREFIX}/payouts", json=body, headers={"Idempotency-Key": str(uuid.uuid4())})
 
 
 def _money(minor: int) -> dict[str, str]:

@@ -7,7 +7,7 @@ import pytest
 
 from tests.chaos.run import describe, run
 
-COUNT = int(os.environ.get("COPECK_CHAOS_COUNT", "120"))
+COUNT = int(os.environ.get("COPECK_CHAOS_COUNT", "90"))
 
 
 @pytest.mark.covers("make chaos")

@@ -34,7 +34,7 @@ from tests.support.openapi_recipes import ADMIN, AUTH, CLIENT, PAYMENTS, RECIPES
 from tests.support.openapi_recipes_compatibility import OLD
 from tests.support.openapi_seeds import ANONYMOUS, ROLES, Seeds
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.openapi, pytest.mark.timeout(240)]
 
 Case: TypeAlias = schemathesis.Case[Any]
 Operation: TypeAlias = APIOperation[Any, Any, Any, Any]

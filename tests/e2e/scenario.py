@@ -3,10 +3,11 @@
 A plain module, without pytest: `make demo`, `make compose-demo` and the end-to-end tests all walk these steps.
 """
 
+import contextlib
 import secrets
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Self, TypeVar
 
@@ -91,20 +92,32 @@ def client(base_url: str) -> httpx2.Client:
     return httpx2.Client(base_url=base_url, timeout=_TIMEOUT_S, trust_env=False)
 
 
+@contextlib.contextmanager
+def _closed_on_failure(person: Person) -> Iterator[None]:
+    """Close the connections of somebody whom the caller will not get."""
+    try:
+        yield
+    except BaseException:
+        person.http.close()
+        raise
+
+
 def register(site: Site, email: str | None = None) -> Person:
     """Make an account."""
     person = Person(
         client(site.public_url), email or f"anna-{secrets.token_hex(5)}@example.org", secrets.token_urlsafe(12)
     )
     body = {"email": person.email, "password": person.password}
-    person.user_id = person.call("POST", "/auth/api/v1/register", json=body, expect=(201,)).json()["id"]
+    with _closed_on_failure(person):
+        person.user_id = person.call("POST", "/auth/api/v1/register", json=body, expect=(201,)).json()["id"]
     return person
 
 
 def log_in(person: Person) -> Person:
     """Get tokens and use them from here on."""
     body = {"email": person.email, "password": person.password}
-    tokens = person.call("POST", "/auth/api/v1/login", json=body).json()
+    with _closed_on_failure(person):
+        tokens = person.call("POST", "/auth/api/v1/login", json=body).json()
     person.http.headers["Authorization"] = f"Bearer {tokens['access_token']}"
     return person
 

@@ -95,7 +95,8 @@ def test_addresses_work_with_and_without_their_last_slash(clerk: httpx2.Client, 
 def test_the_story_of_a_user_comes_out_to_the_kopeck(clerk: httpx2.Client, walk: Walk, copeck: Copeck) -> None:
     user = new_user(clerk)
     paid = pay(clerk, "deposit", user, 200)
-    assert paid["status"] == "NEW"
+    # The provider may have taken it up before the answer is written.
+    assert paid["status"] in ("NEW", "PROCESSING")
     deposit = walk.wait(f"/payments/{paid['payment_id']}", "SUCCESS")
     assert (deposit["amount"], deposit["commission"], deposit["user_id"]) == (200, 4, user)
     assert deposit["last_error"] is None

@@ -16,7 +16,7 @@ from copeck.testkit.waiting import eventually_sync
 from deploy.devstack import scratch as scratch_module
 from deploy.devstack.console import RunnerError
 from deploy.devstack.ports import HOST, Ports, is_free
-from deploy.devstack.process import Guard, Process, Spec, start_ticks
+from deploy.devstack.process import Guard, Process, Spec, start_ticks, uninterrupted
 from deploy.devstack.scratch import ROOT, Scratch, read_state
 
 PYTHON = sys.executable
@@ -58,6 +58,29 @@ def test_ports_are_free_and_distinct_and_the_same_next_time() -> None:
     taken = [ports.take("postgres") for _ in range(5)]
     assert len(set(taken)) == 5
     assert all(is_free(port) for port in taken)
+
+
+def test_runners_that_start_at_once_choose_different_ports() -> None:
+    """Nobody listens yet when the second looks; a runner that has ended claims nothing."""
+    first, second = Ports("same"), Ports("same")
+    port = first.take("postgres")
+    assert second.take("postgres") != port
+    del first
+    assert Ports("same").take("postgres") == port
+
+
+def test_a_signal_waits_until_what_was_started_is_in_the_list() -> None:
+    heard: list[str] = []
+    before = signal.signal(signal.SIGTERM, lambda *_: heard.append("signal"))
+    try:
+        with uninterrupted():
+            signal.raise_signal(signal.SIGTERM)
+            heard.append("listed")
+        assert heard == ["listed", "signal"]
+        signal.raise_signal(signal.SIGTERM)
+        assert heard == ["listed", "signal", "signal"]
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def test_a_port_that_somebody_has_is_left_to_them() -> None:

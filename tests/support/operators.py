@@ -1,10 +1,8 @@
 """The operator's command line as a process, and damage to the books that it has to find."""
 
-import asyncio
 import io
 import json
 import os
-import sys
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from typing import Any
@@ -13,6 +11,7 @@ from unittest import mock
 import psycopg
 
 from copeck.operator.app import main
+from tests.support.forks import Fork
 
 Copeck = Callable[..., Awaitable["Answer"]]
 
@@ -32,17 +31,8 @@ def command_line(env: dict[str, str]) -> Copeck:
     """Return a function that runs `copeck` with arguments and asserts its exit status."""
 
     async def run(*arguments: str, status: int = 0, **changes: str) -> Answer:
-        process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-m",
-            "copeck.operator",
-            *arguments,
-            env=env | changes,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-        )
-        out, err = await asyncio.wait_for(process.communicate(), 60)
-        answer = Answer(process.returncode or 0, out.decode(), err.decode())
+        process = Fork("copeck.operator", *arguments, env=env | changes, keep=True)
+        answer = Answer(await process.wait(), *process.said())
         assert answer.status == status, f"{arguments}: {answer.out[-2000:]}\n{answer.err[-3000:]}"
         return answer
 

@@ -1,8 +1,6 @@
 """A real updater process for integration tests, and shorthands for talking to it over a real broker."""
 
-import asyncio
 import signal
-import sys
 from collections.abc import Iterable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
@@ -17,6 +15,7 @@ from copeck.contracts.envelope import Envelope
 from copeck.kernel.ids import new_id
 from copeck.messaging.publisher import OutgoingMessage, Publisher
 from copeck.testkit.waiting import eventually
+from tests.support.forks import Fork
 
 CUSTOMER = "customer:anna"
 
@@ -26,20 +25,18 @@ class UpdaterProcess:
 
     def __init__(self, environment: dict[str, str]) -> None:
         self.environment = environment
-        self.process: asyncio.subprocess.Process | None = None
+        self.process: Fork | None = None
 
     async def start(self) -> None:
         """Start the process; it leases its shards by itself."""
-        self.process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "billing_state_updater", "serve", env=self.environment
-        )
+        self.process = Fork("billing_state_updater", "serve", env=self.environment)
 
     async def stop(self, number: int = signal.SIGTERM, timeout_s: float = 20) -> int:
         """Send a signal and wait for the end; returns the exit status."""
         assert self.process is not None
         if self.process.returncode is None:
             self.process.send_signal(number)
-        return await asyncio.wait_for(self.process.wait(), timeout_s)
+        return await self.process.wait(timeout_s)
 
     def signal(self, number: int) -> None:
         """Send a signal and wait for nothing."""

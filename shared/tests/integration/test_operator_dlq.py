@@ -1,8 +1,6 @@
 """`copeck dlq` as a process: rejected messages are looked at, sent again and dropped, on the record."""
 
-import asyncio
 import json
-import sys
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -15,6 +13,7 @@ from copeck.contracts.envelope import Envelope
 from copeck.kernel.ids import new_id
 from copeck.messaging.publisher import OutgoingMessage, Publisher
 from copeck.testkit.waiting import eventually
+from tests.support.operators import command_line
 
 pytestmark = pytest.mark.integration
 
@@ -24,15 +23,11 @@ Copeck = Callable[..., Any]
 
 @pytest.fixture
 def copeck(service_environment: Callable[..., dict[str, str]]) -> Copeck:
-    env = service_environment("operator", "operator", operator_name="olga")
+    process = command_line(service_environment("operator", "operator", operator_name="olga"))
 
     async def run(*arguments: str, status: int = 0) -> Any:
-        command = (sys.executable, "-m", "copeck.operator", *arguments)
-        pipe = asyncio.subprocess.PIPE
-        process = await asyncio.create_subprocess_exec(*command, env=env, stdout=pipe, stderr=pipe)
-        out, err = await asyncio.wait_for(process.communicate(), 60)
-        assert process.returncode == status, f"{out.decode()}\n{err.decode()}"
-        return json.loads(out) if "--json" in arguments and out else err.decode()
+        answer = await process(*arguments, status=status)
+        return answer.json if "--json" in arguments and answer.out else answer.err
 
     return run
 

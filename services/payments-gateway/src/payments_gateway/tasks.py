@@ -11,7 +11,7 @@ from uuid import UUID
 from celery import Celery
 from celery.signals import worker_process_init, worker_process_shutdown
 
-from copeck.messaging.celery import make_celery, send_after_commit
+from copeck.messaging.celery import RowTasks, make_celery, send_after_commit
 from copeck.messaging.topology import CELERY_QUEUES
 from copeck.observability.logs import configure_logging, get_logger
 from payments_gateway.composition import make_context
@@ -87,21 +87,18 @@ def sweep() -> dict[str, int]:
     return _run(tidy.sweep)
 
 
+_OPERATIONS = RowTasks(execute_operation, operations.GROUP_MAX)
+_ASKED = RowTasks(execute_operation, operations.GROUP_MAX, queue=_QUESTIONS)
+
+
 def enqueue(operation_ids: list[UUID]) -> None:
     """Send the tasks of committed rows: in a thread, without retry; a failure is left to the janitor."""
-    _send(operation_ids, None)
+    _OPERATIONS.send(operation_ids)
 
 
 def enqueue_questions(operation_ids: list[UUID]) -> None:
     """The same for operations that only ask: in their own queue, so that money never waits behind them."""
-    _send(operation_ids, _QUESTIONS)
-
-
-def _send(operation_ids: list[UUID], queue: str | None) -> None:
-    """Share tasks among what comes together: a task costs more than the look at a row."""
-    for start in range(0, len(operation_ids), operations.GROUP_MAX):
-        group = [str(operation_id) for operation_id in operation_ids[start : start + operations.GROUP_MAX]]
-        send_after_commit(execute_operation, group, queue=queue)
+    _ASKED.send(operation_ids)
 
 
 def send_batch(batch_id: UUID) -> None:

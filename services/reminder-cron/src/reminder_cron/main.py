@@ -1,7 +1,6 @@
 """Composition and commands: `python -m reminder_cron beat|worker|serve-metrics|tick|schedule|migrate`."""
 
 import signal
-import threading
 from collections.abc import Callable
 from typing import Annotated
 
@@ -13,6 +12,7 @@ from reminder_cron.settings import ReminderSettings
 
 # Beat sleeps no longer than this, so that a stop is noticed soon.
 _BEAT_PAUSE_S_MAX = 1
+_STOPS = (signal.SIGTERM, signal.SIGINT)
 
 cli = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__)
 
@@ -34,10 +34,17 @@ def beat() -> None:
     from reminder_cron.tasks import app
 
     service = Service(app, max_interval=_BEAT_PAUSE_S_MAX, scheduler_cls=app.conf.beat_scheduler)
+
+    def ask(*_: object) -> None:
+        # A second signal inside `stop` would wait for a lock that the first one holds.
+        for number in _STOPS:
+            signal.signal(number, signal.SIG_IGN)
+        service.stop()
+
     # Celery's own handler closes the connection inside the signal, and hangs when that falls into a publish: here the
     # signal only asks, and the loop ends between two ticks.
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: service.stop())
+    for number in _STOPS:
+        signal.signal(number, ask)
     figures = Figures(settings)
     sidecar = Sidecar(figures.health(worker=False), figures.render, settings.metrics_port, settings.listen_host)
     sidecar.start()
@@ -78,11 +85,10 @@ def serve_metrics() -> None:
     health = figures.health(worker=False)
     health.add("ticks", figures.check_ticks)
     sidecar = Sidecar(health, figures.render, settings.metrics_port, settings.listen_host)
-    stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
+    # Before the thread of the server, which inherits this: the signals wait for whoever asks for them.
+    signal.pthread_sigmask(signal.SIG_BLOCK, _STOPS)
     sidecar.start()
-    stop.wait()
+    signal.sigwait(_STOPS)
     sidecar.stop()
 
 

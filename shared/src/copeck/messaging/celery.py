@@ -4,11 +4,13 @@ A task carries the id of a row and nothing else that matters: its loss must not 
 before the task is sent, and a janitor finds the rows whose task never ran.
 """
 
+import contextlib
 import logging
 import os
 import threading
 import time
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from typing import Any, Protocol
@@ -120,11 +122,46 @@ _executor: ThreadPoolExecutor | None = None
 _executor_lock = threading.Lock()
 
 
+class RowTasks:
+    """Sends tasks that carry ids of committed rows: those that come while a task is being sent share the next one.
+
+    As with `send_after_commit`, nobody waits for the sending, and what fails is left to the janitor.
+    """
+
+    def __init__(self, task: Task[Any, Any], ids_max: int, *, queue: str | None = None) -> None:
+        self._task = task
+        self._ids_max = ids_max
+        self._queue = queue
+        self._waiting: deque[str] = deque()
+
+    def send(self, ids: Iterable[object]) -> None:
+        """Have the ids sent, as many together as a task may carry."""
+        self._waiting.extend(str(one) for one in ids)
+        if not _submit(self._task, self._send_waiting, outgoing_headers()):
+            self._waiting.clear()
+
+    def _send_waiting(self, headers: dict[str, str]) -> None:
+        while group := self._take():
+            _send_quietly(self._task, group, self._queue, headers)
+
+    def _take(self) -> list[Any]:
+        group: list[Any] = []
+        with contextlib.suppress(IndexError):
+            while len(group) < self._ids_max:
+                group.append(self._waiting.popleft())
+        return group
+
+
 def send_after_commit(task: Task[Any, Any], args: Sequence[Any] = (), *, queue: str | None = None) -> None:
     """Send a task whose row is committed: at once, in a thread, without retry, and without waiting for it.
 
     A failure is logged and counted, and otherwise ignored: the janitor finds the row.
     """
+    _submit(task, _send_quietly, task, list(args), queue, outgoing_headers())
+
+
+def _submit(task: Task[Any, Any], work: Callable[..., None], *arguments: object) -> bool:
+    """Have something done in the sending threads; False, and counted, when too much waits for them already."""
     global _executor  # noqa: PLW0603 - one pool a process, made when it is first needed
     with _executor_lock:
         if _executor is None:
@@ -133,12 +170,14 @@ def send_after_commit(task: Task[Any, Any], args: Sequence[Any] = (), *, queue: 
     # The pool's own queue has no bound; during an outage of the broker it would only grow.
     if executor._work_queue.qsize() >= _SENDING_WAITING_MAX:  # noqa: SLF001 - the pool offers no other way
         metrics.TASK_SEND_FAILURES.labels(task.name).inc()
-        return
+        return False
     try:
-        executor.submit(_send_quietly, task, list(args), queue, outgoing_headers())
+        executor.submit(work, *arguments)
     except RuntimeError:
         # The interpreter shuts down.
         metrics.TASK_SEND_FAILURES.labels(task.name).inc()
+        return False
+    return True
 
 
 def _send_quietly(task: Task[Any, Any], args: list[Any], queue: str | None, headers: dict[str, str]) -> None:

@@ -18,6 +18,17 @@ class Inbox:
 
     def __init__(self, table: sa.Table) -> None:
         self._table = table
+        # Built once: it is asked with every batch, and building it costs more than sending it.
+        noted = sa.func.unnest(
+            sa.bindparam("days", type_=pg.ARRAY(sa.Date)), sa.bindparam("ids", type_=pg.ARRAY(pg.UUID(as_uuid=True)))
+        )
+        rows = noted.table_valued("day", "id").render_derived()
+        self._note_many = (
+            insert(table)
+            .from_select(["day", "id"], sa.select(rows.c.day, rows.c.id))
+            .on_conflict_do_nothing()
+            .returning(table.c.id)
+        )
 
     async def first_time(self, tx: AsyncConnection, envelope: Envelope) -> bool:
         """Note the message in the transaction of its effect; False when it was applied before.
@@ -39,15 +50,7 @@ class Inbox:
         """
         ids = sorted({envelope.id for envelope in envelopes})
         days = [id_day(one) for one in ids]
-        noted = sa.func.unnest(sa.literal(days, pg.ARRAY(sa.Date)), sa.literal(ids, pg.ARRAY(pg.UUID(as_uuid=True))))
-        rows = noted.table_valued("day", "id").render_derived()
-        note = (
-            insert(self._table)
-            .from_select(["day", "id"], sa.select(rows.c.day, rows.c.id))
-            .on_conflict_do_nothing()
-            .returning(self._table.c.id)
-        )
-        return set((await tx.execute(note)).scalars())
+        return set((await tx.execute(self._note_many, {"days": days, "ids": ids})).scalars())
 
     async def forget(self, tx: AsyncConnection, before: date) -> int:
         """Delete the notes of days before one; returns how many."""

@@ -35,12 +35,11 @@ _INSTRUCTIONS: dict[str, OperationKind] = {
 
 
 class Events:
-    """Applies events; those that only change the projection share commits, and those of payouts do."""
+    """Applies events; those that only change the projection share commits with those of payouts."""
 
     def __init__(self, context: Context) -> None:
         self._context = context
-        self._group: GroupCommit[Envelope, None] = GroupCommit("projection", self._project)
-        self._payouts: GroupCommit[Envelope, None] = GroupCommit("payouts", self._take_payouts)
+        self._group: GroupCommit[Envelope, None] = GroupCommit("events", self._apply)
 
     async def handle(self, envelope: Envelope) -> None:
         """Apply one event; what it asks for is a row before this returns, and a task after that."""
@@ -50,45 +49,46 @@ class Events:
             log.info("a command was refused", command=data.command_type, code=data.code, aggregate=data.aggregate)
             async with self._context.database.transaction() as tx:
                 await refusal_store.note(tx, data)
-        elif isinstance(data, events.PayoutPending | events.PayoutProcessing):
-            await self._payouts.submit(envelope)
         elif isinstance(data, events.RefundRequested) or envelope.type in _INSTRUCTIONS:
             await handle(self._context, envelope)
-        elif isinstance(data, events.InvoiceEvent):
+        elif isinstance(data, events.InvoiceEvent | events.PayoutPending | events.PayoutProcessing):
             await self._group.submit(envelope)
 
-    async def _project(self, batch: list[Envelope]) -> list[None]:
-        """Project a batch. The version tells a repeat from news, so no inbox is needed here."""
-        told = [(item.data, item.correlation_id) for item in batch if isinstance(item.data, events.InvoiceEvent)]
-        issued = (data for data, _ in told if isinstance(data, events.InvoiceIssued))
-        topups = [data.invoice_id for data in issued if data.kind in _CHARGED]
+    async def _apply(self, batch: list[Envelope]) -> list[None]:
+        """Apply a batch in one commit, then have executed what it made due."""
         async with self._context.database.transaction() as tx:
-            await invoice_store.project(tx, told, self._context.clock.now())
-            payable = await operation_store.ready_charges(tx, topups) if topups else []
-        if payable:
-            self._context.enqueue(payable)
+            due = await self._project(tx, batch) + await self._take_payouts(tx, batch)
+        if due:
+            self._context.enqueue(due)
         return [None] * len(batch)
 
-    async def _take_payouts(self, batch: list[Envelope]) -> list[None]:
-        """Make operations of new payouts, and have those executed that the updater says are under way."""
+    async def _project(self, tx: AsyncConnection, batch: list[Envelope]) -> list[UUID]:
+        """Project invoices; returns charges that may begin. Versions tell a repeat from news, so no inbox is needed."""
+        told = [(item.data, item.correlation_id) for item in batch if isinstance(item.data, events.InvoiceEvent)]
+        if not told:
+            return []
+        await invoice_store.project(tx, told, self._context.clock.now())
+        issued = (data for data, _ in told if isinstance(data, events.InvoiceIssued))
+        topups = [data.invoice_id for data in issued if data.kind in _CHARGED]
+        return await operation_store.ready_charges(tx, topups) if topups else []
+
+    async def _take_payouts(self, tx: AsyncConnection, batch: list[Envelope]) -> list[UUID]:
+        """Make operations of new payouts; returns them, and those that the updater says are under way."""
         now = self._context.clock.now()
-        begun = [item.data for item in batch if isinstance(item.data, events.PayoutProcessing)]
-        async with self._context.database.transaction() as tx:
-            first = await self._context.inbox.first_times(
-                tx, [item for item in batch if isinstance(item.data, events.PayoutPending)]
-            )
+        due: list[UUID] = []
+        pending = [item for item in batch if isinstance(item.data, events.PayoutPending)]
+        if pending:
+            first = await self._context.inbox.first_times(tx, pending)
             new = [
                 payout_operation(item.data, now, cause_id=item.id, correlation_id=item.correlation_id)
-                for item in batch
+                for item in pending
                 if item.id in first and isinstance(item.data, events.PayoutPending)
             ]
             wanted = [item for item in new if item.provider in self._context.providers]
             due = await operation_store.add_many(tx, wanted, now + JANITOR_AFTER)
-            keys = [payout_key(data.payout_id, data.attempt) for data in begun if not data.outcome_unknown]
-            due += await operation_store.ready_by_key(tx, keys) if keys else []
-        if due:
-            self._context.enqueue(due)
-        return [None] * len(batch)
+        begun = [item.data for item in batch if isinstance(item.data, events.PayoutProcessing)]
+        keys = [payout_key(data.payout_id, data.attempt) for data in begun if not data.outcome_unknown]
+        return due + (await operation_store.ready_by_key(tx, keys) if keys else [])
 
 
 async def handle(context: Context, envelope: Envelope) -> None:

@@ -131,22 +131,25 @@ async def locked(tx: AsyncConnection, ids: Iterable[UUID]) -> list[Operation]:
     return [_operation(row) for row in await tx.execute(query.with_for_update(key_share=True))]
 
 
+_READY_BY_KEY = sa.select(operations.c.id).where(
+    operations.c.idempotency_key == sa.func.any(sa.bindparam("keys", type_=sa.ARRAY(sa.Text))),
+    operations.c.status == OperationStatus.READY,
+)
+_READY_CHARGES = sa.select(operations.c.id).where(
+    operations.c.invoice_id == sa.func.any(sa.bindparam("invoices", type_=sa.ARRAY(sa.Uuid))),
+    operations.c.kind == OperationKind.CHARGE,
+    operations.c.status == OperationStatus.READY,
+)
+
+
 async def ready_by_key(tx: AsyncConnection, idempotency_keys: Iterable[str]) -> list[UUID]:
     """Return those operations of some keys that wait for their first call."""
-    query = sa.select(operations.c.id).where(
-        operations.c.idempotency_key.in_(list(idempotency_keys)), operations.c.status == OperationStatus.READY
-    )
-    return list((await tx.execute(query)).scalars())
+    return list((await tx.execute(_READY_BY_KEY, {"keys": list(idempotency_keys)})).scalars())
 
 
 async def ready_charges(tx: AsyncConnection, invoice_ids: Iterable[UUID]) -> list[UUID]:
     """Return the charges of some invoices that wait for their first call."""
-    query = sa.select(operations.c.id).where(
-        operations.c.invoice_id.in_(list(invoice_ids)),
-        operations.c.kind == OperationKind.CHARGE,
-        operations.c.status == OperationStatus.READY,
-    )
-    return list((await tx.execute(query)).scalars())
+    return list((await tx.execute(_READY_CHARGES, {"invoices": list(invoice_ids)})).scalars())
 
 
 async def lease(tx: AsyncConnection, ids: Iterable[UUID], token: UUID, now: datetime, until: datetime) -> None:
