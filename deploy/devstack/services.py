@@ -200,6 +200,7 @@ SERVICES: tuple[Service, ...] = (
         broker_user="devices",
         celery_user="devices",
         http=False,
+        nice=_BEHIND,
         settings=_devices,
     ),
     Service(
