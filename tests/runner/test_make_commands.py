@@ -119,7 +119,7 @@ def test_compose_demo_says_when_there_is_no_engine(tmp_path: Path) -> None:
 @pytest.mark.covers("make demo")
 @pytest.mark.integration
 @pytest.mark.timeout(300)
-def test_demo_sells_one_subscription_and_leaves_nothing(tmp_path: Path) -> None:
+def test_demo_sells_a_subscription_and_two_coffees_and_leaves_nothing(tmp_path: Path) -> None:
     """Must show 1, with servers and a scratch directory of its own."""
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("COPECK_TEST_")}
     inherited.pop("COPECK_STACK_FILE", None)
@@ -136,6 +136,8 @@ def test_demo_sells_one_subscription_and_leaves_nothing(tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stderr[-3000:]
     assert time.monotonic() - began < 270
-    for word in ("issued", "pending", "paid", "active", "provider:cloudpayments", "revenue:", "the books are right"):
+    subscription = ("issued", "pending", "paid", "active", "provider:cloudpayments", "revenue:")
+    coffees = ("brew_commanded", "brew_done", "successful", "brew_failed", "refunds:in_transit", "merchant:")
+    for word in (*subscription, *coffees, "the books are right"):
         assert word in done.stdout, word
     assert not (tmp_path / "stack.json").exists()
