@@ -51,6 +51,8 @@ def exercises(claim: Claim, thing: Thing) -> bool:
             return _notifies(claim, words[1])
         case "command":
             return any(_runs(line, words) for line in claim.lines) or _invokes(claim, words)
+        case "error page":
+            return words[-1] in claim.words and "pages" in claim.test.partition("::")[0]
         case "target":
             return any(line[:2] == ("make", words[1]) or _has(line, ("make", words[1])) for line in claim.lines)
     return False

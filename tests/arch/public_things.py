@@ -14,6 +14,34 @@ from tests.arch.rules import ROOT
 NOTIFICATIONS = ("check", "pay", "fail", "confirm", "refund", "recurrent", "cancel", "receipt")
 """What CloudPayments sends, as the issue names it; by hand, so that one that is forgotten is missed."""
 
+DEFECTS = (
+    "a second webhook makes a second drink",
+    "what is paid after its time is neither brewed nor refunded",
+    "a drink that was not made is not refunded",
+    "a forged webhook brews",
+    "a price of nothing becomes 50 roubles",
+    "a link that nobody signed is taken",
+    "an order is successful without a word of the machine",
+    "a payment goes to another merchant's shop",
+    "a secret has a default",
+)
+"""What was wrong with the coffee service that this replaces; each is a regression test."""
+
+COFFEE = (
+    "frame vector",
+    "tmetr static/drink",
+    "tmetr command/make",
+    "tmetr heartbeat/recent",
+    "statement per day and machine",
+    "import of machines with bad lines",
+    "import of drinks with bad lines",
+    "stop switch of a merchant",
+    "stop switch of a machine",
+    "stop switch of a drink",
+    "stop by itself after failures",
+)
+"""What the issue of coffee promises beside the endpoints, as it names it; tests claim it by their marker."""
+
 CLI_MODULES = {
     "auth": "auth.main",
     "subscriptions": "subscriptions.main",
@@ -22,6 +50,8 @@ CLI_MODULES = {
     "device_bridge": "device_bridge.main",
     "reminder_cron": "reminder_cron.main",
 }
+# What a machine does wrong is nothing that a buyer sees.
+_NOT_SHOWN = frozenset({"foreign-command"})
 # Served to a browser or to a machine, and no operation of anybody's API.
 _NOT_OURS = re.compile(r"/(static|docs|redoc|openapi\.json|metrics|healthz|readyz|favicon)")
 
@@ -41,7 +71,26 @@ def things() -> list[Thing]:
         *(Thing("notification", f"notification {kind}") for kind in NOTIFICATIONS),
         *(Thing("command", name) for name in commands()),
         *(Thing("target", f"make {name}") for name in targets()),
+        *(Thing("defect", f"defect: {name}") for name in DEFECTS),
+        *(Thing("promise", name) for name in COFFEE),
+        *(Thing("promise", f"driver policy {name}") for name in drivers()),
+        *(Thing("error page", f"error page {name}") for name in refusals()),
     ]
+
+
+def drivers() -> list[str]:
+    """Return the models of machines."""
+    from device_bridge.drivers.registry import MODELS
+
+    return sorted(MODELS)
+
+
+def refusals() -> list[str]:
+    """Return every refusal that a buyer of coffee may meet: each has a page."""
+    from device_bridge.domain import errors
+
+    shown = [value for value in vars(errors).values() if getattr(value, "__module__", "") == errors.__name__]
+    return sorted({kind.type for kind in shown if kind.type not in _NOT_SHOWN})
 
 
 def targets() -> list[str]:

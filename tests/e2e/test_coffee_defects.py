@@ -13,9 +13,12 @@ from urllib.parse import parse_qsl, urlencode, urlsplit
 
 import httpx2
 import pytest
+from pydantic import SecretStr
 
 from copeck.testkit.waiting import never_sync
+from device_bridge.settings import DevicesSettings
 from payments_gateway.providers.cloudpayments.webhook import decoded, signature
+from payments_gateway.settings import GatewaySettings
 from tests.e2e.coffee_scenario import (
     PREFIX,
     Kiosk,
@@ -79,6 +82,7 @@ def commands(site: Site, made: Order) -> list[str]:
     return sorted({item["command_id"] for item in items if item["command_id"]})
 
 
+@pytest.mark.covers("defect: a second webhook makes a second drink")
 def test_a_webhook_that_comes_again_makes_no_second_drink(
     site: Site, kiosk: Kiosk, buyer: httpx2.Client, state: dict[str, Any]
 ) -> None:
@@ -96,6 +100,7 @@ def test_a_webhook_that_comes_again_makes_no_second_drink(
     assert refunded(site, made) == []
 
 
+@pytest.mark.covers("defect: what is paid after its time is neither brewed nor refunded")
 def test_what_is_paid_after_its_time_goes_back_and_is_not_brewed(
     site: Site, buyer: httpx2.Client, state: dict[str, Any]
 ) -> None:
@@ -119,6 +124,7 @@ def test_what_is_paid_after_its_time_goes_back_and_is_not_brewed(
     assert commands(site, made) == []
 
 
+@pytest.mark.covers("defect: a drink that was not made is not refunded")
 def test_a_drink_that_was_not_made_is_refunded_whatever_the_machine_says_of_it(site: Site) -> None:
     kiosk = set_up_kiosk(site)
     for fault, reason in (("failed_brew", "brew_failed"), ("refused", "machine_rejected")):
@@ -128,6 +134,7 @@ def test_a_drink_that_was_not_made_is_refunded_whatever_the_machine_says_of_it(s
         assert (cup.poured, refunded(site, cup.order)) == (0, [9900])
 
 
+@pytest.mark.covers("defect: a drink that was not made is not refunded")
 def test_a_machine_that_never_answers_costs_the_buyer_nothing(site: Site, buyer: httpx2.Client) -> None:
     """The replaced service left such an order to a manual list, and the money where it was."""
     kiosk = set_up_kiosk(site, merchant={"brew_timeout_s": 15})
@@ -143,6 +150,7 @@ def test_a_machine_that_never_answers_costs_the_buyer_nothing(site: Site, buyer:
     never_sync(lambda: poured(site, made) > 0, for_s=_QUIET_S)
 
 
+@pytest.mark.covers("defect: a forged webhook brews")
 @pytest.mark.parametrize("forged_with", ["another secret", ""])
 def test_a_forged_webhook_brews_nothing(
     site: Site, kiosk: Kiosk, buyer: httpx2.Client, state: dict[str, Any], forged_with: str
@@ -166,6 +174,7 @@ def test_who_signs_for_one_order_cannot_pay_for_less(
     assert status(buyer, made)["status"] not in ("paid", "make_pending", "successful")
 
 
+@pytest.mark.covers("defect: a price of nothing becomes 50 roubles")
 def test_without_a_price_there_is_no_sale_and_no_price_is_invented(
     site: Site, buyer: httpx2.Client, manager: Person
 ) -> None:
@@ -187,6 +196,7 @@ def test_without_a_price_there_is_no_sale_and_no_price_is_invented(
     assert "50" not in page.text.split("<main", 1)[-1].split("</main", 1)[0]
 
 
+@pytest.mark.covers("defect: a price of nothing becomes 50 roubles")
 def test_a_price_of_nothing_from_the_machine_is_no_price(
     site: Site, buyer: httpx2.Client, manager: Person, state: dict[str, Any]
 ) -> None:
@@ -226,6 +236,7 @@ def _changed(path: str, **changes: str | None) -> str:
     return f"{parts.path}?{urlencode({name: word for name, word in words.items() if word is not None})}"
 
 
+@pytest.mark.covers("defect: a link that nobody signed is taken")
 def test_a_link_that_the_machine_did_not_sign_is_refused_in_plain_words(
     site: Site, kiosk: Kiosk, buyer: httpx2.Client
 ) -> None:
@@ -256,6 +267,7 @@ def test_a_link_that_the_machine_did_not_sign_is_refused_in_plain_words(
     assert (again.status_code, made.id in again.headers["Location"]) == (303, True)
 
 
+@pytest.mark.covers("defect: an order is successful without a word of the machine")
 def test_a_cup_is_ready_when_the_machine_says_so_and_not_before(
     site: Site, buyer: httpx2.Client, manager: Person
 ) -> None:
@@ -274,3 +286,14 @@ def test_a_cup_is_ready_when_the_machine_says_so_and_not_before(
     assert (last["status"], last["event"], last["actor"]) == ("successful", "brew_done", f"machine:{kiosk.device}")
     assert [report["state"] for report in shown["command"]["reports"]][-1] == "done"
     assert poured(site, made) == 1
+
+
+@pytest.mark.covers("defect: a secret has a default")
+def test_no_secret_has_a_default() -> None:
+    """The replaced service had its secrets in the repository; here a service without one does not start."""
+    bare = DevicesSettings(device_secret=SecretStr(""))
+    with pytest.raises(ValueError, match="COPECK_DEVICE_SECRET"):
+        bare.secret()
+    assert DevicesSettings.model_fields["device_secret"].default.get_secret_value() == ""
+    assert GatewaySettings.model_fields["merchant_shops_secret"].default.get_secret_value() == ""
+    assert GatewaySettings.model_fields["shops"].default == ()

@@ -99,6 +99,7 @@ def test_a_machine_that_is_off_takes_no_money(site: Site, buyer: httpx2.Client) 
     assert refused.json()["type"] == "urn:copeck:problem:device-off"
 
 
+@pytest.mark.covers("stop switch of a machine")
 def test_whoever_stops_a_machine_annuls_what_is_not_paid(site: Site, buyer: httpx2.Client, manager: Person) -> None:
     kiosk = set_up_kiosk(site)
     made = order(buyer, kiosk)
@@ -110,6 +111,7 @@ def test_whoever_stops_a_machine_annuls_what_is_not_paid(site: Site, buyer: http
     assert buy(site, kiosk).status["stage"] == "ready"
 
 
+@pytest.mark.covers("stop by itself after failures")
 def test_a_machine_stops_selling_by_itself_after_failures_in_a_row(site: Site, manager: Person) -> None:
     kiosk = set_up_kiosk(site, merchant={"failures_max": 2})
     arm(site, kiosk, "failed_brew", count=2)
@@ -120,6 +122,7 @@ def test_a_machine_stops_selling_by_itself_after_failures_in_a_row(site: Site, m
     assert seen["stopped_reason"]
 
 
+@pytest.mark.covers("statement per day and machine")
 def test_what_a_merchant_is_owed_is_in_its_statement(site: Site, manager: Person) -> None:
     kiosk = set_up_kiosk(site)
     buy(site, kiosk)
@@ -180,6 +183,7 @@ def test_a_merchants_own_shop_takes_the_money_and_gives_it_back(
     copeck("ledger", "verify")
 
 
+@pytest.mark.covers("defect: a payment goes to another merchant's shop")
 def test_two_shops_are_paid_at_the_same_time_and_none_for_the_other(
     site: Site, kiosk: Kiosk, own_kiosk: Kiosk, state: dict[str, Any]
 ) -> None:

@@ -285,10 +285,11 @@ def _notify_by_address(seeds: Seeds) -> Call:
     return Call(ANONYMOUS, {"shop": "main", "kind": "check"}, query=query, headers=seeds.signed(_CHECK))
 
 
-# The compatibility routes, those of payouts, of wallets and of machines, in files of their own.
+# The compatibility routes, those of payouts, of shops, of wallets and of machines, in files of their own.
 from tests.support import (  # noqa: E402
     openapi_recipes_compatibility,  # noqa: F401
     openapi_recipes_devices,  # noqa: F401
     openapi_recipes_payouts,  # noqa: F401
+    openapi_recipes_shops,  # noqa: F401
     openapi_recipes_wallets,  # noqa: F401
 )
