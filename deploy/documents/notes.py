@@ -168,12 +168,49 @@ GATEWAY: dict[str, Path] = {
 }
 
 
+_ORDER = "devices.orders, order_history, inbox"
+
+
+def _invoice_of_order(follows: str, tables: str = _ORDER) -> Path:
+    return Path("device_bridge.handlers.invoices:on_invoice", tables, follows)
+
+
+def _refund_of_order(follows: str) -> Path:
+    tables = "devices.orders, order_history, incidents, receipts"
+    return Path("device_bridge.handlers.invoices:on_refund", tables, follows)
+
+
+DEVICES: dict[str, Path] = {
+    "invoice.issued": _invoice_of_order("the buyer may pay: order `pending`"),
+    "invoice.paid": _invoice_of_order(
+        "a brew command, sent to the machine after the commit; `invoice.refund` where the payment buys nothing any more",
+        "devices.orders, order_history, brew_commands, inbox, outbox",
+    ),
+    "invoice.canceled": _invoice_of_order("order `not_paid`"),
+    "invoice.expired": _invoice_of_order("order `not_paid`"),
+    "invoice.voided": _invoice_of_order("order `not_paid`"),
+    "invoice.late_payment_received": _invoice_of_order("the order shows that the money is coming back"),
+    "refund.requested": _refund_of_order("asked for by somebody else while the cup is not made: the command is revoked"),
+    "refund.pending": _refund_of_order("the order shows it"),
+    "refund.succeeded": _refund_of_order("the order shows it; an e-mail"),
+    "refund.failed": _refund_of_order("an incident for a manager"),
+    "command.refused": Path(
+        "device_bridge.handlers.invoices:on_refusal",
+        "devices.orders, order_history, incidents, inbox",
+        "without its invoice an order is `not_paid`; a refused refund is an incident for a manager",
+    ),
+}
+_SEEN_BY_DEVICES = _invoice_of_order("nothing: the version is noted")
+
+
 def path_of(name: str, consumer: str) -> Path:
     """Return what a message does at a consumer."""
     if consumer == "state-updater":
         return UPDATER[name]
     if consumer == "subscriptions":
         return SUBSCRIPTIONS.get(name, IGNORED)
+    if consumer == "devices":
+        return DEVICES.get(name, _SEEN_BY_DEVICES)
     if name in GATEWAY:
         return GATEWAY[name]
     return PROJECTED if name.startswith("invoice.") else IGNORED
@@ -181,11 +218,14 @@ def path_of(name: str, consumer: str) -> Path:
 
 SENT_FROM: dict[str, str] = {
     "invoice.issue": "`subscriptions` when a period is to be paid, or by a manager (`POST /admin/api/v1/invoices`); "
-    "the gateway for a deposit (`POST /payments/api/v1/payments/deposit`)",
-    "invoice.cancel": "`subscriptions` when a subscription ends unpaid or its price changes, or by a manager",
+    "the gateway for a deposit (`POST /payments/api/v1/payments/deposit`); `devices` when a buyer orders a cup "
+    "(`POST /m/{device}/orders`)",
+    "invoice.cancel": "`subscriptions` when a subscription ends unpaid or its price changes, or by a manager; `devices` "
+    "when a buyer thinks better of it, or a machine is stopped",
     "invoice.expire": "`reminder-cron`, from rows of `state_api.invoices_due_v1` that it claimed",
     "invoice.capture": "a manager (`POST /admin/api/v1/invoices/{id}/capture`)",
-    "invoice.refund": "a manager, or `subscriptions` for a period that nobody wants",
+    "invoice.refund": "a manager, or `subscriptions` for a period that nobody wants; `devices` in the commit that fails a "
+    "paid order",
     "payment.report": "the gateway: a callback, a checkout that began, an answer of the provider, the janitor",
     "refund.report": "the gateway: a callback, an answer of the provider, the janitor",
     "payout.request": "a manager or a merchant (`POST /payments/api/v1/payouts`), a file of payouts "
@@ -197,7 +237,7 @@ SENT_FROM: dict[str, str] = {
     "payout.retry": "a manager or a merchant (`POST /payments/api/v1/payouts/{id}/retry`)",
     "payout.report": "the gateway: before the provider is called, and when it has answered",
     "ledger.correct": "a second manager (`POST /payments/api/v1/corrections/{id}/approve`)",
-    "wallet.open": "a wallet's owner (`POST /payments/api/v1/wallets`)",
+    "wallet.open": "a wallet's owner (`POST /payments/api/v1/wallets`); `devices` for a new merchant's balance",
     "wallet.pay": "a wallet's owner (`POST /payments/api/v1/payments/pay`)",
     "subscription.create": "the admin API; a manager's tool",
 }

@@ -49,8 +49,6 @@ class DevicesSettings(Settings):
     """How much longer is waited when the answer to a revocation is that the machine is brewing."""
     timer_poll_s: float = Field(default=0.5, gt=0, le=60)
     """How often the service looks for commands to send again and for deadlines."""
-    unconfirmed_send_s: float = Field(default=15.0, gt=0, le=120)
-    """When a command is looked at again whose sender died in the middle."""
     catch_up_interval_s: float = Field(default=15.0, gt=0, le=3600)
     """How often the State Storage is asked for invoices whose events never came."""
     catch_up_after_s: float = Field(default=10.0, ge=0, le=3600)
