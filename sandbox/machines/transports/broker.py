@@ -137,7 +137,7 @@ class BrokerTransport:
     def _login(self) -> Login:
         config, settings = self.machine.config, self.machine.settings
         ca_file = str(settings.mqtt_ca_file) if settings.mqtt_ca_file else None
-        name = config.username or f"machine-{config.device}"
+        name = f"machine-{config.device}"
         return Login(
             config.mqtt_url or settings.mqtt_url, name, config.username, config.password, will=self.will(),
             ca_file=ca_file,
