@@ -90,6 +90,18 @@ bench: install ## Measure the updater beside the ORM baseline and pgbench; build
 chaos: install ## 2,000 purchases while processes and servers are killed, stopped and restarted
 	@$(STACK) chaos $(ARGS)
 
+.PHONY: coffee-chaos
+coffee-chaos: install ## 2,000 coffees at 200 machines while everything breaks: a cup or the money, never both
+	@$(STACK) coffee-chaos $(ARGS)
+
+.PHONY: coffee-latency
+coffee-latency: install ## From the payment's callback to the brew command on the wire; build/coffee-latency.json
+	@$(STACK) coffee-latency $(ARGS)
+
+.PHONY: machines-load
+machines-load: install ## 5,000 connected machines on one bridge for 5 minutes; build/machines-load.json
+	@$(STACK) machines-load $(ARGS)
+
 .PHONY: load
 load: install ## Payments, deposits, withdrawals and refunds of 1,000 wallets for a minute; build/load.json
 	@$(STACK) load $(ARGS)
@@ -105,6 +117,10 @@ bugs: install ## Plant the seeded bugs one at a time and show which test catches
 .PHONY: coverage-map
 coverage-map: install ## For each public endpoint, command, notification and target: the test that exercises it
 	@$(RUN) tests.arch.coverage_map $(ARGS)
+
+.PHONY: coffee-table
+coffee-table: install ## For each promise, error page and old defect of coffee: the test that exercises it
+	@$(RUN) tests.arch.coverage_map --coffee $(ARGS)
 
 .PHONY: compatibility-table
 compatibility-table: install ## Every request that the replaced services document, sent to the running stack

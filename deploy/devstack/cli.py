@@ -117,6 +117,9 @@ _module("bench", "Start the servers and measure (tests.bench); arguments are its
 _module("chaos", "Run the long chaos test (tests.chaos); arguments are its own.")
 _module("load", "Load on wallets (tests.load); arguments are its own.")
 _module("payouts-batch", "A large file of payouts (tests.load.batch); arguments are its own.")
+_module("coffee-chaos", "Coffee while everything breaks (tests.coffee.chaos); arguments are its own.")
+_module("coffee-latency", "From callback to brew command (tests.coffee.latency); arguments are its own.")
+_module("machines-load", "A large fleet on one bridge (tests.coffee.fleet_load); arguments are its own.")
 _module("bugs", "Plant the seeded bugs one at a time (tests.chaos.bugs); arguments are its own.")
 
 

@@ -225,9 +225,12 @@ _MODULES = {
     "bugs": "tests.chaos.bugs",
     "load": "tests.load",
     "payouts-batch": "tests.load.batch",
+    "coffee-chaos": "tests.coffee.chaos",
+    "coffee-latency": "tests.coffee.latency",
+    "machines-load": "tests.coffee.fleet_load",
 }
 # These start a stack of their own, because they break it.
-_OWN_STACK = frozenset({"chaos", "bugs", "load", "payouts-batch"})
+_OWN_STACK = frozenset(_MODULES) - {"bench"}
 
 
 def run_module(name: str, arguments: Sequence[str]) -> int:

@@ -21,6 +21,28 @@ def test_everything_public_has_a_test(capsys: pytest.CaptureFixture[str], monkey
         assert f"\n{kind}\n" in said
 
 
+@pytest.mark.covers("make coffee-table")
+def test_what_coffee_promises_has_a_test(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.argv", ["coverage_map", "--coffee"])
+    status = coverage_map.main()
+    said = capsys.readouterr().out
+    assert status == 0, said[said.rindex("\n\n") :]
+    listed = {line.strip().rsplit(maxsplit=1)[0] for line in said.splitlines() if line.startswith("  ")}
+    promised = {"frame vector", "tmetr command/make", "driver policy mqtt-v1", "error page device-off"}
+    assert promised < listed
+    assert "POST /auth/api/v1/login" not in listed
+
+
+def test_a_promise_without_a_test_is_named(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.argv", ["coverage_map", "--coffee"])
+    untested = {Thing("promise", "frame vector"): [], ENDPOINT: []}
+    monkeypatch.setattr(coverage_map, "coverage", lambda: untested)
+    assert coverage_map.main() == 1
+    said = capsys.readouterr().out
+    assert "no test exercises frame vector" in said
+    assert ENDPOINT.name not in said
+
+
 def claim(**changes: Any) -> Claim:
     """Return a claim of nothing but what is given."""
     nothing: dict[str, Any] = dict.fromkeys(("calls", "words", "lines", "covers", "uses"), frozenset())

@@ -31,14 +31,14 @@ _PREPARE_AT_ONCE = 8
 _TIMEOUT_S = 30.0
 
 
-def callback(invoice_id: str, transaction: int, account_id: str) -> bytes:
-    """Return the body of a Pay notification for 199 roubles."""
+def callback(invoice_id: str, transaction: int, account_id: str, amount: str = "199.00") -> bytes:
+    """Return the body of a Pay notification in roubles."""
     now = datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S")
     fields = {
         "TransactionId": transaction,
-        "Amount": "199.00",
+        "Amount": amount,
         "Currency": "RUB",
-        "PaymentAmount": "199.00",
+        "PaymentAmount": amount,
         "PaymentCurrency": "RUB",
         "DateTime": now,
         "CardFirstSix": "400000",

@@ -5,10 +5,10 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import httpx2
 import psycopg
@@ -40,6 +40,7 @@ class Truth:
 
 
 Check = Callable[[Truth], Iterator[str]]
+T = TypeVar("T", bound=Truth)
 
 
 def charges_are_booked_once_or_refunded(truth: Truth) -> Iterator[str]:
@@ -132,7 +133,7 @@ def books_balance(truth: Truth) -> Iterator[str]:
 
 def nothing_is_left_to_do(truth: Truth) -> Iterator[str]:
     """I-05, I-08, I-13: outboxes, queues and dead letters are empty, no outcome is unknown, nothing is set aside."""
-    for schema in ("subscriptions", "gateway", "reminders", "auth"):
+    for schema in ("subscriptions", "gateway", "reminders", "auth", "devices"):
         ((count,),) = truth.rows(f"SELECT count(*) FROM {schema}.outbox")
         if count:
             yield f"{count} rows are left in {schema}.outbox"
@@ -211,7 +212,7 @@ SETTLING: tuple[Check, ...] = (
 )
 
 
-def violations(truth: Truth, checks: tuple[Check, ...] = CHECKS, limit: int = 20) -> dict[str, list[str]]:
+def violations(truth: T, checks: Sequence[Callable[[T], Iterator[str]]], limit: int = 20) -> dict[str, list[str]]:
     """Run checks; returns violations by check."""
     found: dict[str, list[str]] = {}
     for check in checks:

@@ -53,11 +53,14 @@ PROVIDER_CHAOS: dict[str, Any] = {
     },
 }
 
-_INVOICE_BINDINGS = {
-    queue.name: [binding for binding in queue.bindings if binding[1].startswith("invoice.")]
-    for queue in topology.queues()
-    if queue.name in ("subscriptions.events", "gateway.events")
-}
+
+def invoice_bindings(*queues: str) -> dict[str, list[tuple[str, str]]]:
+    """Return the bindings that bring invoices to these queues."""
+    return {
+        queue.name: [binding for binding in queue.bindings if binding[1].startswith("invoice.")]
+        for queue in topology.queues()
+        if queue.name in queues
+    }
 
 
 MOCK_CHAOS: dict[str, Any] = {
@@ -88,15 +91,19 @@ class Nemesis:
     invoices: Callable[[], list[str]] = list
     pay_out: Callable[[], None] = lambda: None
     """Asks for one payout, so that there is one whose acceptance a kill can follow."""
+    killed: tuple[str, ...] = KILLED
+    unbound: dict[str, list[tuple[str, str]]] = field(
+        default_factory=lambda: invoice_bindings("subscriptions.events", "gateway.events")
+    )
 
     def __post_init__(self) -> None:
         self._chance = random.Random(self.seed)
         self._stop = threading.Event()
         self._began = time.monotonic()
 
-    def run(self) -> None:
-        """Do one thing after another, every kind at least once, until `stop`."""
-        kinds: list[tuple[str, Callable[[], None]]] = [
+    def kinds(self) -> list[tuple[str, Callable[[], None]]]:
+        """Return what can be done, each as often as it is to come in a round."""
+        return [
             ("kill", self.kill),
             ("kill", self.kill),
             ("sleep", self.sleep),
@@ -107,6 +114,10 @@ class Nemesis:
             ("drain", self.drain_balance),
             ("kill after acceptance", self.kill_after_acceptance),
         ]
+
+    def run(self) -> None:
+        """Do one thing after another, every kind at least once, until `stop`."""
+        kinds = self.kinds()
         waiting: list[tuple[str, Callable[[], None]]] = []
         while not self._stop.is_set() or len({name for name, _ in kinds} - set(self.done)):
             if not waiting:
@@ -133,7 +144,7 @@ class Nemesis:
 
     def kill(self) -> None:
         """SIGKILL a process with its children, and start it again."""
-        name = self._chance.choice(KILLED)
+        name = self._chance.choice(self.killed)
         self.note(f"kill -9 {name}")
         process = self.stack.processes[name]
         process.kill()
@@ -163,8 +174,8 @@ class Nemesis:
         server.start_and_wait()
 
     def lose_binding(self) -> None:
-        """Take away the binding that brings invoices to the subscriptions; events come back unroutable or miss it."""
-        for queue in _INVOICE_BINDINGS:
+        """Take away the bindings that bring invoices to services; events come back unroutable or miss them."""
+        for queue in self.unbound:
             self.note(f"unbind {queue}")
         asyncio.run(self._bindings(present=False))
         self._pause(0.5, 2.5)
@@ -177,7 +188,7 @@ class Nemesis:
         connection = await asyncio.wait_for(aiormq.connect(url), 10)
         try:
             channel = await connection.channel()
-            for queue, bindings in _INVOICE_BINDINGS.items():
+            for queue, bindings in self.unbound.items():
                 change = channel.queue_bind if present else channel.queue_unbind
                 for exchange, key in bindings:
                     await change(queue, exchange, key)

@@ -88,8 +88,14 @@ def test_check_runs_every_lane_and_shows_what_failed(
     assert "1 checks passed, 1 failed" in said
 
 
-@pytest.mark.covers("make bench", "make chaos", "make bugs", "make load", "make payouts-batch")
-@pytest.mark.parametrize("target", ["bench", "chaos", "bugs", "load", "payouts-batch"])
+@pytest.mark.covers(
+    "make bench", "make chaos", "make bugs", "make load", "make payouts-batch", "make coffee-chaos",
+    "make coffee-latency", "make machines-load",
+)  # fmt: skip
+@pytest.mark.parametrize(
+    "target",
+    ["bench", "chaos", "bugs", "load", "payouts-batch", "coffee-chaos", "coffee-latency", "machines-load"],
+)
 def test_long_runs_explain_themselves(target: str) -> None:
     done = make(target, "ARGS=--help")
     assert done.returncode == 0, done.stderr
