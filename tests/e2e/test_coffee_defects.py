@@ -51,6 +51,8 @@ def kiosk(site: Site) -> Kiosk:
 @pytest.fixture
 def buyer(site: Site) -> Iterator[httpx2.Client]:
     with client(site.public_url) as http:
+        # As a browser asks: refusals are pages then.
+        http.headers["Accept"] = "text/html,application/xhtml+xml,*/*;q=0.8"
         yield http
 
 

@@ -24,7 +24,7 @@ from device_bridge.domain.outcomes import (
     Stale,
     TellBuyer,
 )
-from device_bridge.handlers.context import Work
+from device_bridge.handlers.context import SERVICE, Work
 from device_bridge.store import commands, devices, incidents, orders
 
 log = logging.getLogger(__name__)
@@ -127,7 +127,8 @@ async def count_brew(work: Work, device_id: str, *, succeeded: bool) -> None:
             changed,
             selling=False,
             stopped_reason=reason,
-            stopped_by=work.actor.name,
+            # By itself: the machine only said what happened.
+            stopped_by=SERVICE.name,
             stopped_at=work.now,
             version=device.version + 1,
         )
