@@ -196,7 +196,7 @@ def order(
 ) -> Order:  # fmt: skip
     """Make an order on the machine's page, or on that of a signed link, as a browser without scripts does."""
     call(http, "GET", f"/m/{kiosk.device}?lang=en")
-    page = call(http, "GET", path or f"/m/{kiosk.device}/order", params=None if path else {"drink": drink, "size": size})
+    page = call(http, "GET", path or f"/m/{kiosk.device}/order?drink={drink}&size={size}")
     form = _Form()
     form.feed(page.text)
     if not form.action:

@@ -388,7 +388,7 @@ async def test_too_many_failures_stop_a_machine_and_say_why(fleet: Fleet) -> Non
     assert device == {
         "selling": False,
         "stopped_reason": "3 brews in a row failed",
-        "stopped_by": "machine:kiosk-1",
+        "stopped_by": "service:device-bridge",
         "failures_in_row": 3,
     }
     with pytest.raises(DomainError) as refused:
