@@ -122,11 +122,14 @@ def visitor(chromium: Browser, request: pytest.FixtureRequest) -> Iterator[Visit
     contexts: list[BrowserContext] = []
     visits: list[Visit] = []
 
-    def make(size: str = "desktop", language: str = "ru", scheme: Literal["light", "dark"] = "light") -> Visit:
+    def make(
+        size: str = "desktop", language: str = "ru", scheme: Literal["light", "dark"] = "light", *, scripts: bool = True
+    ) -> Visit:
         width, height = SIZES[size]
         context = chromium.new_context(
             viewport={"width": width, "height": height}, locale={"ru": "ru-RU", "en": "en-US"}[language],
             has_touch=size == "phone", timezone_id="Europe/Moscow", color_scheme=scheme,
+            java_script_enabled=scripts,
         )  # fmt: skip
         contexts.append(context)
         context.set_default_timeout(WAIT_MS)

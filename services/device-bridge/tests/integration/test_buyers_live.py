@@ -71,6 +71,7 @@ async def listen(stack: AsyncExitStack, site: Buyers, order_id: UUID, token: str
     return Listener(await stack.enter_async_context(request))
 
 
+@pytest.mark.covers("GET /m/orders/{order_id}/events")
 async def test_changes_arrive_as_they_happen_and_the_end_ends_the_stream(site: Buyers) -> None:
     order_id, token = await site.bought()
     async with AsyncExitStack() as stack:
@@ -129,6 +130,7 @@ async def test_an_order_and_its_command_are_read_by_one_statement(site: Buyers) 
     assert "brew_commands" in reads[0]
 
 
+@pytest.mark.covers("GET /m/orders/{order_id}/status")
 async def test_polling_says_the_same_as_events(site: Buyers) -> None:
     order_id, token = await site.bought()
     async with AsyncExitStack() as stack:

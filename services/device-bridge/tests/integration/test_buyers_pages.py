@@ -44,6 +44,7 @@ async def refused(site: Buyers, kind: str, status: int, path: str = f"/m/{DEVICE
     return russian.text
 
 
+@pytest.mark.covers("GET /m/{device}")
 async def test_the_menu_of_a_machine(site: Buyers) -> None:
     page = await site.page(f"/m/{DEVICE}")
     for words in ("Латте", "Чай", "средний", "150,00", "180,00", "90,00", "Lobby, Tverskaya 1"):
@@ -57,6 +58,7 @@ async def test_the_menu_of_a_machine(site: Buyers) -> None:
     assert "Choose a drink" in english.text
 
 
+@pytest.mark.covers("GET /m/{device}/order", "POST /m/{device}/orders", "GET /m/orders/{order_id}", "error page order-not-found")
 async def test_a_cup_is_bought_by_a_plain_form(site: Buyers) -> None:
     form = await site.form()
     assert form["price_minor"] == "15000"
@@ -106,9 +108,27 @@ async def test_a_late_invoice_is_not_waited_for_long(site: Buyers) -> None:
     assert answer.headers["Location"] == f"/m/orders/{order_id}?k={token}&lang=ru"
     assert RU["stage_preparing"] in (await site.page(f"/m/orders/{order_id}")).text
     await site.hear(order_id, "issued")
-    assert 'id="pay" href="/pay/' in (await site.page(f"/m/orders/{order_id}")).text
+    assert f'id="pay" href="/m/orders/{order_id}/pay?' in (await site.page(f"/m/orders/{order_id}")).text
+    to_pay = await site.page(f"/m/orders/{order_id}/pay", expect=303)
+    assert to_pay.headers["Location"].startswith(f"/pay/{(await site.order_of(order_id)).invoice_id}?")
 
 
+@pytest.mark.covers("error page order-expired", "GET /m/orders/{order_id}/pay")
+async def test_what_is_over_is_not_paid(site: Buyers) -> None:
+    late, token = await site.bought()
+    site.clock.advance(timedelta(minutes=15))
+    page = await refused(site, "order-expired", 409, f"/m/orders/{late}/pay", k=token)
+    assert f'href="/m/{DEVICE}?lang=ru"' in page
+    await site.hear(late, "expired")
+    await refused(site, "order-expired", 409, f"/m/orders/{late}/pay", k=token)
+    await site.beats()
+    paid, token = await site.bought()
+    await site.hear(paid, "paid")
+    gone_on = await site.page(f"/m/orders/{paid}/pay?k={token}", expect=303)
+    assert gone_on.headers["Location"].startswith(f"/m/orders/{paid}?")
+
+
+@pytest.mark.covers("POST /m/orders/{order_id}/cancel", "error page not-allowed-now")
 async def test_an_unpaid_order_is_canceled_and_a_paid_one_is_not(site: Buyers) -> None:
     order_id, token = await site.bought()
     path = f"/m/orders/{order_id}/cancel?k={token}"
@@ -144,6 +164,7 @@ async def test_expired_late_and_refunded_orders_say_what_became_of_the_money(sit
     assert RU["stage_refunded"] in (await site.page(f"/m/orders/{failed}")).text
 
 
+@pytest.mark.covers("error page device-off", "error page device-in-error", "error page device-sold-out", "error page device-stopped", "error page device-unknown", "error page merchant-inactive")
 async def test_a_machine_that_does_not_sell_says_why(site: Buyers) -> None:
     await site.says("ready", online=False)
     await refused(site, "device-off", 409)
@@ -176,6 +197,7 @@ async def test_a_machine_may_have_words_of_its_own(site: Buyers) -> None:
     assert RU["refused_device-off_text"] not in page
 
 
+@pytest.mark.covers("error page drink-unknown", "error page drink-sold-out", "error page drink-unavailable", "error page price-unknown", "defect: a price of nothing becomes 50 roubles")
 async def test_a_drink_that_is_not_sold_says_why(site: Buyers) -> None:
     path = f"/m/{DEVICE}/order"
     await refused(site, "drink-unknown", 404, path, drink="mate", size="small")
@@ -196,6 +218,7 @@ async def test_a_drink_that_is_not_sold_says_why(site: Buyers) -> None:
     assert "170,00" in (await site.page(path, params={"drink": "latte", "size": "large"})).text
 
 
+@pytest.mark.covers("error page price-changed")
 async def test_what_changed_while_the_form_was_open_is_refused_too(site: Buyers) -> None:
     form = await site.form()
     site.sql("UPDATE devices.drinks SET price_minor = 16000 WHERE drink_id = 'latte'")
@@ -228,6 +251,7 @@ async def test_phones_are_kept_and_nothing_is_sent_to_them(site: Buyers, typed: 
     assert site.sql("SELECT count(*) FROM devices.receipts") == [(0,)]
 
 
+@pytest.mark.covers("error page link-replayed", "error page link-stale")
 async def test_a_signed_link_makes_its_order_once(site: Buyers) -> None:
     link = site.link(order="m-42")
     page = await site.page(f"/m/{DEVICE}/order", params=link)
@@ -254,6 +278,7 @@ async def test_a_signed_link_makes_its_order_once(site: Buyers) -> None:
     assert site.sql("SELECT count(*) FROM devices.orders") == [(1,)]
 
 
+@pytest.mark.covers("error page link-stale", "error page link-forged", "defect: a link that nobody signed is taken")
 async def test_stale_and_forged_links_are_refused_in_plain_words(site: Buyers) -> None:
     path, good = f"/m/{DEVICE}/order", site.link()
     await refused(site, "link-stale", 410, path, **site.link(age_s=601))
@@ -308,6 +333,7 @@ async def _status_from(site: Buyers, form: dict[str, str], number: int) -> int:
     return answer.status_code
 
 
+@pytest.mark.covers("GET /devices/api/v1/public/devices/{device_id}", "POST /devices/api/v1/public/devices/{device_id}/orders", "GET /devices/api/v1/public/orders/{order_id}", "POST /devices/api/v1/public/orders/{order_id}/cancel")
 async def test_the_buyers_way_as_json(site: Buyers) -> None:
     api = "/devices/api/v1/public"
     menu = (await site.http.get(f"{api}/devices/{DEVICE}")).json()

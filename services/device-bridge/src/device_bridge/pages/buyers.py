@@ -16,12 +16,13 @@ from device_bridge.api.buyers import ordering
 from device_bridge.api.buyers.choosing import Line, Menu, SignedLink, check_link, menu_of, signed_link
 from device_bridge.api.dependencies import PREFIX, Ctx
 from device_bridge.domain.contacts import CHARS_MAX, ContactInvalid, read_contact
-from device_bridge.domain.errors import DeviceUnknown, DrinkUnknown, LinkReplayed, LinkStale
+from device_bridge.domain.errors import DeviceUnknown, DrinkUnknown, LinkReplayed, LinkStale, OrderExpired
 from device_bridge.domain.machine import Status
 from device_bridge.handlers.context import Context
 from device_bridge.pages.live import STREAM_S_MAX, Live, stream
 from device_bridge.pages.refusals import BuyersPages, place_of
-from device_bridge.pages.status import STEPS, order_path, pay_path, status_of
+from device_bridge.pages.stages import Stage
+from device_bridge.pages.status import STEPS, order_path, pay_path, stage_at, status_of
 from device_bridge.pages.texts import TEXTS
 from device_bridge.store import orders as order_store
 from device_bridge.store.showing import ShownOrder
@@ -71,6 +72,7 @@ async def status_page(request: Request, context: Ctx, order_id: UUID) -> Respons
         "status": status_of(order, texts, token, context.clock.now()),
         "steps": STEPS,
         "own_path": order_path(order_id, token),
+        "pay_path": f"{path}/pay?k={token}&lang={texts.language}",
         "cancel_path": f"{path}/cancel?k={token}&lang={texts.language}",
         "script_data": {
             "events": f"{path}/events?k={token}&lang={texts.language}",
@@ -119,6 +121,19 @@ async def events(request: Request, context: Ctx, order_id: UUID) -> Response:
     # Proxies that buffer would hold the news back until the stream ends.
     headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
     return StreamingResponse(told(), media_type="text/event-stream", headers=headers)
+
+
+@router.get("/orders/{order_id}/pay")
+async def go_to_payment(request: Request, context: Ctx, order_id: UUID) -> Response:
+    """Lead to the pay page, unless it is too late: a page that was left open may ask for what is over."""
+    order = await ordering.find(context, order_id, token_in(request, order_id))
+    token, language = ordering.token_of(context, order_id), pages.texts(request).language
+    stage = stage_at(order, context.clock.now())
+    if stage is Stage.EXPIRED:
+        return pages.refuse(request, OrderExpired(), machine_path=f"/m/{order.device_id}")
+    if stage is Stage.TO_PAY:
+        return RedirectResponse(pay_path(order, token, language), status_code=303)
+    return RedirectResponse(order_path(order_id, token, language), status_code=303)
 
 
 @router.post("/orders/{order_id}/cancel")

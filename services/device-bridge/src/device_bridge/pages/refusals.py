@@ -40,9 +40,11 @@ class BuyersPages(Pages):
             return super().problem(request, problem, trace_id)
         return self._refusal(request, problem.type, problem.status, problem.headers, None)
 
-    def refuse(self, request: Request, refusal: DomainError, device: Device | None = None) -> HTMLResponse:
-        """Show why not; a machine may have words of its own for it."""
-        return self._refusal(request, refusal.type, refusal.status, {}, device)
+    def refuse(
+        self, request: Request, refusal: DomainError, device: Device | None = None, *, machine_path: str = ""
+    ) -> HTMLResponse:
+        """Show why not; a machine may have words of its own for it. `machine_path` is where to choose once more."""
+        return self._refusal(request, refusal.type, refusal.status, {}, device, machine_path)
 
     def own_text(self, request: Request, device: Device, state: str) -> str:
         """Return what the machine's owner wants to be said of a state, in the reader's language if there is such."""
@@ -50,7 +52,13 @@ class BuyersPages(Pages):
         return texts.get(self.texts(request).language) or next(iter(texts.values()), "")
 
     def _refusal(
-        self, request: Request, kind: str, status: int, headers: Mapping[str, str], device: Device | None
+        self,
+        request: Request,
+        kind: str,
+        status: int,
+        headers: Mapping[str, str],
+        device: Device | None,
+        machine_path: str = "",
     ) -> HTMLResponse:
         texts = self.texts(request)
         name = _name_of(kind)
@@ -61,7 +69,7 @@ class BuyersPages(Pages):
             "text": own or texts(f"refused_{name}_text"),
             "place": place_of(device) if device else "",
             "retry": request.method == "GET" and kind in _PASSES,
-            "machine_path": _machine_path(request, kind),
+            "machine_path": machine_path or _machine_path(request, kind),
         }
         response = self.render(request, "refusal.html", values, status=status)
         response.headers.update(headers)

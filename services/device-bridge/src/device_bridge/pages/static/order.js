@@ -37,7 +37,6 @@
       if (step === seen.step + 1 && !seen.final) { item.setAttribute("aria-current", "step"); } else { item.removeAttribute("aria-current"); }
     });
     part("to-pay").hidden = !seen.pay_path;
-    if (seen.pay_path) { part("pay").href = seen.pay_path; }
     part("again").hidden = !seen.final;
     if (seen.final) { end(); }
   }
