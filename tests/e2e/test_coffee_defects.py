@@ -8,6 +8,7 @@ word of the machine. What concerns the APIs of particular banks is tested with t
 
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
@@ -56,6 +57,35 @@ def buyer(site: Site) -> Iterator[httpx2.Client]:
         yield http
 
 
+@dataclass
+class Begun:
+    """Orders that take their time: made before the first test, and looked at by the last ones."""
+
+    overdue: Order
+    """Paid at the provider, which has not said so yet."""
+    transaction: int
+    unanswered: Order
+    """Paid, and its machine hangs before it hears of it."""
+    hung: Kiosk
+
+
+@pytest.fixture(scope="module", autouse=True)
+def begun(site: Site) -> Begun:
+    slow, hung = set_up_kiosk(site, merchant={"order_ttl_s": 60}), set_up_kiosk(site, merchant={"brew_timeout_s": 15})
+    with client(site.public_url) as http:
+        overdue = order(http, slow)
+        with client(site.emulator_url) as provider:
+            body = {"switch": "drop", "operation": "pay", "invoice_id": overdue.invoice_id, "count": 100}
+            call(provider, "POST", "/sandbox/chaos/once", json=body)
+        transaction = pay(site, http, overdue)
+        unanswered = order(http, hung)
+        with machines_of(site) as machines:
+            body = {"for_ms": 600_000, "stale": True}
+            call(machines, "POST", f"/control/machines/{hung.device}/offline", json=body)
+        pay(site, http, unanswered)
+    return Begun(overdue, transaction, unanswered, hung)
+
+
 def callback(
     site: Site, shop: dict[str, str], made: Order, transaction: int, amount: str, secret: str | None = None
 ) -> httpx2.Response:
@@ -102,30 +132,6 @@ def test_a_webhook_that_comes_again_makes_no_second_drink(
     assert refunded(site, made) == []
 
 
-@pytest.mark.covers("defect: what is paid after its time is neither brewed nor refunded")
-def test_what_is_paid_after_its_time_goes_back_and_is_not_brewed(
-    site: Site, buyer: httpx2.Client, state: dict[str, Any]
-) -> None:
-    kiosk = set_up_kiosk(site, merchant={"order_ttl_s": 60})
-    made = order(buyer, kiosk)
-    with client(site.emulator_url) as provider:
-        # The provider takes the money in time, and its word comes when the order is over.
-        body = {"switch": "drop", "operation": "pay", "invoice_id": made.invoice_id, "count": 100}
-        call(provider, "POST", "/sandbox/chaos/once", json=body)
-    transaction = pay(site, buyer, made)
-    eventually(
-        lambda: status(buyer, made)["status"] in ("not_paid", "failed") or None,
-        "the order's time is over",
-        timeout_s=90,
-    )
-    answer = callback(site, state["shop"], made, transaction, "159.00")
-    assert (answer.status_code, answer.json()) == (200, {"code": 0}), "money that was taken is not refused"
-    assert ended(buyer, made, "late_refunded", "refunded")["refund_status"] == "succeeded"
-    assert refunded(site, made) == [15900]
-    assert poured(site, made) == 0
-    assert commands(site, made) == []
-
-
 @pytest.mark.covers("defect: a drink that was not made is not refunded")
 def test_a_drink_that_was_not_made_is_refunded_whatever_the_machine_says_of_it(site: Site) -> None:
     kiosk = set_up_kiosk(site)
@@ -134,22 +140,6 @@ def test_a_drink_that_was_not_made_is_refunded_whatever_the_machine_says_of_it(s
         cup = buy(site, kiosk, "espresso", "small")
         assert (cup.status["status"], cup.status["reason"], cup.status["stage"]) == ("failed", reason, "refunded")
         assert (cup.poured, refunded(site, cup.order)) == (0, [9900])
-
-
-@pytest.mark.covers("defect: a drink that was not made is not refunded")
-def test_a_machine_that_never_answers_costs_the_buyer_nothing(site: Site, buyer: httpx2.Client) -> None:
-    """The replaced service left such an order to a manual list, and the money where it was."""
-    kiosk = set_up_kiosk(site, merchant={"brew_timeout_s": 15})
-    made = order(buyer, kiosk)
-    # It hangs before it hears the command, and nobody has noticed yet.
-    with machines_of(site) as machines:
-        call(machines, "POST", f"/control/machines/{kiosk.device}/offline", json={"for_ms": 120_000, "stale": True})
-    pay(site, buyer, made)
-    assert ended(buyer, made)["stage"] == "refunded"
-    assert refunded(site, made) == [15900]
-    with machines_of(site) as machines:
-        call(machines, "POST", f"/control/machines/{kiosk.device}/offline", json={"for_ms": 0})
-    never_sync(lambda: poured(site, made) > 0, for_s=_QUIET_S)
 
 
 @pytest.mark.covers("defect: a forged webhook brews")
@@ -299,3 +289,28 @@ def test_no_secret_has_a_default() -> None:
     assert DevicesSettings.model_fields["device_secret"].default.get_secret_value() == ""
     assert GatewaySettings.model_fields["merchant_shops_secret"].default.get_secret_value() == ""
     assert GatewaySettings.model_fields["shops"].default == ()
+
+
+@pytest.mark.covers("defect: a drink that was not made is not refunded")
+def test_a_machine_that_never_answers_costs_the_buyer_nothing(site: Site, buyer: httpx2.Client, begun: Begun) -> None:
+    """The replaced service left such an order to a list for somebody to look at, and the money where it was."""
+    made = begun.unanswered
+    assert ended(buyer, made)["stage"] == "refunded"
+    assert refunded(site, made) == [15900]
+    with machines_of(site) as machines:
+        call(machines, "POST", f"/control/machines/{begun.hung.device}/offline", json={"for_ms": 0})
+    never_sync(lambda: poured(site, made) > 0, for_s=_QUIET_S)
+
+
+@pytest.mark.covers("defect: what is paid after its time is neither brewed nor refunded")
+def test_what_is_paid_after_its_time_goes_back_and_is_not_brewed(
+    site: Site, buyer: httpx2.Client, state: dict[str, Any], begun: Begun
+) -> None:
+    made, over = begun.overdue, ("not_paid", "failed")
+    eventually(lambda: status(buyer, made)["status"] in over or None, "the order's time is over", timeout_s=90)
+    answer = callback(site, state["shop"], made, begun.transaction, "159.00")
+    assert (answer.status_code, answer.json()) == (200, {"code": 0}), "money that was taken is not refused"
+    assert ended(buyer, made, "late_refunded", "refunded")["refund_status"] == "succeeded"
+    assert refunded(site, made) == [15900]
+    assert poured(site, made) == 0
+    assert commands(site, made) == []

@@ -1,22 +1,28 @@
 """The runner's tools: choosing infrastructure, settings files, checks of locks, the summary of tests, secrets, make."""
 
+import base64
+import hashlib
 import json
 import os
 import re
 import subprocess
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
+from cryptography import x509
 
-from deploy.devstack import check, cli, compose, dotenv, prepare, testing
+from deploy.devstack import check, cli, compose, dotenv, prepare, summary, testing
 from deploy.devstack.console import RunnerError
 from deploy.devstack.infra import choose as choosing
 from deploy.devstack.infra import docker, given, native, packages
 from deploy.devstack.infra.base import Context, Endpoints
 from deploy.devstack.scratch import ROOT
+from device_bridge.settings import DevicesSettings
 from payments_gateway.settings import GatewaySettings
 from sandbox.providers.cloudpayments.settings import Settings as CloudPaymentsSettings
 from sandbox.providers.mock.settings import Settings as MockSettings
+from tests.e2e.coffee_scenario import Kiosk
 
 TARGETS = (
     *("install", "migrate", "up", "down", "demo", "worker", "beat", "shell", "operator"),
@@ -217,6 +223,41 @@ def test_the_gateway_and_the_emulators_have_the_same_keys(tmp_path: Path, monkey
     terminal, _merchants = CloudPaymentsSettings(shops_file=folder / "emulator_shops").all_shops()
     keys = (shops["cloudpayments"].public_id, shops["cloudpayments"].api_secret)
     assert (terminal.public_id, terminal.api_secret.get_secret_value()) == keys
+
+
+def test_the_device_service_and_the_machines_broker_agree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(compose, "SECRETS", tmp_path / "secrets")
+    folder = compose.make_secrets()
+    monkeypatch.setenv("COPECK_MQTT_URL_FILE", str(folder / "mqtt_url"))
+    monkeypatch.setenv("COPECK_DEVICE_SECRET_FILE", str(folder / "device_secret"))
+    settings = DevicesSettings()
+    assert len(settings.secret()) >= 32
+    url = urlsplit(settings.mqtt_url)
+    [client] = json.loads((folder / "mosquitto_accounts").read_text())["clients"]
+    assert (url.scheme, url.username, url.hostname) == ("mqtts", client["username"], "mosquitto")
+    given, salt = str(url.password).encode(), base64.b64decode(client["salt"])
+    assert (folder / "mqtt_password").read_bytes() == given
+    hashed = hashlib.pbkdf2_hmac("sha512", given, salt, client["iterations"], 64)
+    assert base64.b64encode(hashed).decode() == client["password"]
+    certificate = x509.load_pem_x509_certificate((folder / "mosquitto_certificate").read_bytes())
+    authority = x509.load_pem_x509_certificate((folder / "mqtt_ca").read_bytes())
+    certificate.verify_directly_issued_by(authority)
+    names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    assert url.hostname in names.get_values_for_type(x509.DNSName)
+
+
+def test_the_summary_shows_the_machine_that_is_switched_on() -> None:
+    urls = {"public": "http://p", "admin": "http://a", "machines": "http://m", "device-bridge": "http://d"}
+    state = {
+        "urls": urls, "people": {}, "servers": {"management_url": "http://x:y@h"}, "logs": "/l",
+        "monitor": {"user": "monitor", "password": "pw"},
+    }  # fmt: skip
+    kiosk = Kiosk("kiosk-1", "m-1", "00", "http://p", "http://m/machines/kiosk-1")
+    shown = "\n".join(text for _, text in summary.lines(state, kiosk))
+    assert "http://m/machines/kiosk-1" in shown
+    assert "http://p/m/kiosk-1" in shown
+    assert "http://p/devices/api/v1/docs" in shown
+    assert "kiosk-1" not in "\n".join(text for _, text in summary.lines(state))
 
 
 @pytest.mark.parametrize("target", TARGETS)

@@ -1,6 +1,7 @@
 """Servers that somebody else runs, given by URLs in the environment."""
 
 import os
+from urllib.parse import unquote, urlsplit
 
 from deploy.devstack import health
 from deploy.devstack.console import RunnerError, say
@@ -40,6 +41,10 @@ class GivenInfra:
             "COPECK_TEST_POSTGRES_URL": health.postgres(self.endpoints.postgres_url),
             "COPECK_TEST_MANAGEMENT_URL": health.rabbitmq(self.endpoints.management_url),
         }
+        if self.endpoints.mqtt_url:
+            parts = urlsplit(self.endpoints.mqtt_url)
+            login = (unquote(parts.username or ""), unquote(parts.password or ""))
+            checks[MQTT] = health.mqtt(parts.hostname or "", parts.port or 1883, *login)
         for variable, check in checks.items():
             reason = check()
             if reason:
