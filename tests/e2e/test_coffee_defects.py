@@ -42,6 +42,8 @@ from tests.e2e.coffee_scenario import (
 from tests.e2e.scenario import Person, Site, call, client, eventually
 
 _QUIET_S = 2.0
+# As a browser asks: refusals are pages then.
+_BROWSER = {"Accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
 
 
 @pytest.fixture(scope="module")
@@ -52,8 +54,6 @@ def kiosk(site: Site) -> Kiosk:
 @pytest.fixture
 def buyer(site: Site) -> Iterator[httpx2.Client]:
     with client(site.public_url) as http:
-        # As a browser asks: refusals are pages then.
-        http.headers["Accept"] = "text/html,application/xhtml+xml,*/*;q=0.8"
         yield http
 
 
@@ -184,7 +184,8 @@ def test_without_a_price_there_is_no_sale_and_no_price_is_invented(
     path, body = f"{PREFIX}/public/devices/{kiosk.device}/orders", {"drink": "raf", "size": "medium"}
     refused = call(buyer, "POST", path, json=body, headers=keyed(), expect=(409,))
     assert refused.json()["type"] == "urn:copeck:problem:price-unknown"
-    page = call(buyer, "GET", f"/m/{kiosk.device}/order?drink=raf&size=medium&lang=en", expect=(409,))
+    path = f"/m/{kiosk.device}/order?drink=raf&size=medium&lang=en"
+    page = call(buyer, "GET", path, headers=_BROWSER, expect=(409,))
     assert "50" not in page.text.split("<main", 1)[-1].split("</main", 1)[0]
 
 
@@ -243,16 +244,16 @@ def test_a_link_that_the_machine_did_not_sign_is_refused_in_plain_words(
         "another machine": signed.replace(kiosk.device, other.device),
     }
     for what, path in forged.items():
-        page = buyer.get(f"{path}&lang=en")
+        page = buyer.get(f"{path}&lang=en", headers=_BROWSER)
         assert page.status_code in (403, 409, 410, 422), f"{what}: {page.status_code}"
         assert 'id="order"' not in page.text, what
         assert "text/html" in page.headers["content-type"], what
-    stale = buyer.get(f"{choose(site, kiosk, 'espresso', 'small', ts_offset_s=-3600)}&lang=en")
+    stale = buyer.get(f"{choose(site, kiosk, 'espresso', 'small', ts_offset_s=-3600)}&lang=en", headers=_BROWSER)
     assert stale.status_code == 410
     # The same link, whole, is good: once, and for whoever was first.
     made = order(buyer, kiosk, path=signed)
     with client(site.public_url) as thief:
-        replayed = thief.get(f"{signed}&lang=en")
+        replayed = thief.get(f"{signed}&lang=en", headers=_BROWSER)
         assert replayed.status_code == 409
         assert made.id not in replayed.text
     again = buyer.get(signed)

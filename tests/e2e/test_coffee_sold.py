@@ -92,7 +92,7 @@ def test_a_machine_that_is_off_takes_no_money(site: Site, buyer: httpx2.Client) 
     made = order(buyer, dark)
     switch(site, dark, powered=False)
     wait_for_state(site, dark, "off")
-    page = call(buyer, "GET", f"/m/{dark.device}?lang=en", expect=(409,))
+    page = call(buyer, "GET", f"/m/{dark.device}?lang=en", headers={"Accept": "text/html"}, expect=(409,))
     assert "The machine is not connected" in page.text
     body = {"drink": "espresso", "size": "small"}
     path = f"{PREFIX}/public/devices/{dark.device}/orders"
@@ -205,7 +205,7 @@ def test_two_shops_are_paid_at_the_same_time_and_none_for_the_other(
 def test_a_merchant_without_its_shop_sells_nothing(site: Site, buyer: httpx2.Client) -> None:
     kiosk = set_up_kiosk(site, merchant={"mode": "own_shop"})
     made = order(buyer, kiosk)
-    page = call(buyer, "GET", f"/pay/{made.invoice_id}?lang=en", expect=(409,))
+    page = call(buyer, "GET", f"/pay/{made.invoice_id}?lang=en", headers={"Accept": "text/html"}, expect=(409,))
     assert "The seller takes no payments now" in page.text
     assert status(buyer, made)["status"] == "pending"
     assert poured(site, made) == 0
