@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from deploy.devstack.console import RunnerError, say
+from deploy.devstack.loader import Forked, Loader
 
 Health = Callable[[], str | None]
 """Returns nothing when all is well, else one line that says what is not."""
@@ -71,6 +72,8 @@ class Spec:
     inherit_env: bool = True
     nice: int = 0
     """How far it yields the processor to others, as `nice` counts."""
+    module: Sequence[str] = ()
+    """What comes after `python -m` in the command, where a loaded interpreter may start it."""
 
 
 @contextlib.contextmanager
@@ -124,12 +127,13 @@ def log_tail(path: Path) -> str:
 class Process:
     """A process that can be started, killed, paused, and started again (chaos tests do all four)."""
 
-    def __init__(self, spec: Spec, log_dir: Path, guard: Guard) -> None:
+    def __init__(self, spec: Spec, log_dir: Path, guard: Guard, loader: Loader | None = None) -> None:
         self.spec = spec
+        self._loader = loader
         self.name = spec.name
         self.log = log_dir / f"{spec.name}.log"
         self._guard = guard
-        self._popen: subprocess.Popen[bytes] | None = None
+        self._popen: subprocess.Popen[bytes] | Forked | None = None
         self.wanted = False
 
     @property
@@ -160,16 +164,19 @@ class Process:
             identity = {"user": entry.pw_uid, "group": entry.pw_gid, "extra_groups": []}
             env |= {"HOME": entry.pw_dir, "USER": spec.user, "LOGNAME": spec.user}
         with uninterrupted(), self.log.open("ab") as log:
-            self._popen = subprocess.Popen(  # type: ignore[call-overload]
-                list(spec.command),
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                env=env,
-                cwd=spec.cwd,
-                start_new_session=True,
-                **identity,
-            )
+            if self._loader is not None and spec.module:
+                self._popen = self._loader.start(spec.module, env, spec.cwd or Path.cwd(), self.log)
+            else:
+                self._popen = subprocess.Popen(  # type: ignore[call-overload]
+                    list(spec.command),
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=subprocess.STDOUT,
+                    env=env,
+                    cwd=spec.cwd,
+                    start_new_session=True,
+                    **identity,
+                )
             self.wanted = True
             self._guard.tell(f"+ {self._popen.pid}")
         if spec.nice:

@@ -197,6 +197,7 @@ def create(
     spec = Spec(
         name=name or service.name,
         command=[sys.executable, "-m", *service.command],
+        module=service.command,
         env=environment(service, wiring, at),
         cwd=ROOT,
         health=health.http(f"http://{HOST}:{at}{service.health_path}"),
@@ -205,4 +206,4 @@ def create(
         nice=service.nice,
         stop_timeout_s=20,
     )
-    return Process(spec, context.scratch.logs, context.guard)
+    return Process(spec, context.scratch.logs, context.guard, context.loader)

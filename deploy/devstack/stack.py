@@ -10,6 +10,7 @@ from deploy.devstack import nginx, people, prepare, services
 from deploy.devstack.console import RunnerError, say
 from deploy.devstack.infra.base import Context, Infra
 from deploy.devstack.infra.choose import choose
+from deploy.devstack.loader import Loader
 from deploy.devstack.ports import HOST, Ports
 from deploy.devstack.process import Guard, Process, start_ticks
 from deploy.devstack.scratch import MAIN, ROOT, Scratch
@@ -44,6 +45,7 @@ class Stack:
         self._edge = edge
         self._extra_env = dict(extra_env or {})
         self._guard: Guard | None = None
+        self._loader: Loader | None = None
         self._context: Context | None = None
         self._infra: Infra | None = None
         self._wiring: Wiring | None = None
@@ -96,7 +98,9 @@ class Stack:
         """Start the servers and fill them: after this, tests of single services can run."""
         if self._context is None:
             self._guard = Guard()
-            self._context = Context(self.scratch, Ports(str(self.scratch.dir)), self._guard)
+            self._loader = Loader()
+            self._guard.tell(f"+ {self._loader.pid}")
+            self._context = Context(self.scratch, Ports(str(self.scratch.dir)), self._guard, self._loader)
         self._infra = choose(self._context)
         self._infra.start()
 
@@ -180,6 +184,9 @@ class Stack:
             if self._infra:
                 self._infra.stop()
                 self._infra = None
+            if self._loader:
+                self._loader.close()
+                self._loader = None
             if self._guard:
                 self._guard.close()
                 self._guard = None
