@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import FrameType
 
 from deploy.devstack.console import RunnerError, say
 from deploy.devstack.loader import Forked, Loader
@@ -77,20 +78,27 @@ class Spec:
 
 
 @contextlib.contextmanager
-def uninterrupted() -> Iterator[None]:
-    """Put off a Ctrl-C that falls into the block: a process that was started and is in no list would be left behind."""
+def handling_stops(handler: Callable[[int, FrameType | None], None]) -> Iterator[None]:
+    """Have the signals that stop the runner handled otherwise in the block; the main thread alone gets them."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    came: list[int] = []
-    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    for number in handlers:
-        signal.signal(number, lambda number, _frame: came.append(number))
+    kept = {number: signal.signal(number, handler) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
     try:
         yield
     finally:
-        for number, handler in handlers.items():
-            signal.signal(number, handler if handler is not None else signal.SIG_DFL)
+        for number, before in kept.items():
+            signal.signal(number, before if before is not None else signal.SIG_DFL)
+
+
+@contextlib.contextmanager
+def uninterrupted() -> Iterator[None]:
+    """Put off a Ctrl-C that falls into the block: a process that was started and is in no list would be left behind."""
+    came: list[int] = []
+    try:
+        with handling_stops(lambda number, _frame: came.append(number)):
+            yield
+    finally:
         if came:
             signal.raise_signal(came[0])
 

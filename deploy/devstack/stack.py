@@ -1,9 +1,8 @@
 """The whole of Copeck on this machine: servers, preparation, processes, the edge; its state file tells where."""
 
-import contextlib
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Self
 
 from deploy.devstack import nginx, people, prepare, services
@@ -12,7 +11,7 @@ from deploy.devstack.infra.base import Context, Infra
 from deploy.devstack.infra.choose import choose
 from deploy.devstack.loader import Loader
 from deploy.devstack.ports import HOST, Ports
-from deploy.devstack.process import Guard, Process, start_ticks
+from deploy.devstack.process import Guard, Process, handling_stops, start_ticks
 from deploy.devstack.scratch import MAIN, ROOT, Scratch
 from deploy.devstack.services import Wiring
 
@@ -179,7 +178,8 @@ class Stack:
 
     def stop(self) -> None:
         """Stop processes, then servers, and give the scratch directory up; may be called twice."""
-        with self._lock, _no_interrupts():
+        # An impatient second Ctrl-C does not interrupt the stopping: each step of it has a limit of its own.
+        with self._lock, handling_stops(lambda *_: None):
             self.stop_services()
             if self._infra:
                 self._infra.stop()
@@ -265,19 +265,3 @@ def _side_by_side(*tasks: Callable[[], None]) -> None:
         thread.join()
     if failures:
         raise failures[0]
-
-
-@contextlib.contextmanager
-def _no_interrupts() -> Iterator[None]:
-    """Let an impatient second Ctrl-C not interrupt the stopping; each step of it has a limit of its own."""
-    import signal
-
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    kept = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for number, handler in kept.items():
-            signal.signal(number, handler)
