@@ -71,7 +71,7 @@ operator: install ## The operator CLI on the running stack: make operator ARGS="
 ##@ Checking
 
 .PHONY: test
-test: install ## Set up everything and run all tests: unit, integration, e2e, browser
+test: install ## Set up everything and run all tests: unit, integration, e2e, openapi, browser, chaos
 	@$(STACK) test $(ARGS)
 
 .PHONY: check

@@ -11,8 +11,10 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import FrameType
 
 from deploy.devstack.console import RunnerError, say
+from deploy.devstack.loader import Forked, Loader
 
 Health = Callable[[], str | None]
 """Returns nothing when all is well, else one line that says what is not."""
@@ -71,23 +73,32 @@ class Spec:
     inherit_env: bool = True
     nice: int = 0
     """How far it yields the processor to others, as `nice` counts."""
+    module: Sequence[str] = ()
+    """What comes after `python -m` in the command, where a loaded interpreter may start it."""
+
+
+@contextlib.contextmanager
+def handling_stops(handler: Callable[[int, FrameType | None], None]) -> Iterator[None]:
+    """Have the signals that stop the runner handled otherwise in the block; the main thread alone gets them."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    kept = {number: signal.signal(number, handler) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    try:
+        yield
+    finally:
+        for number, before in kept.items():
+            signal.signal(number, before if before is not None else signal.SIG_DFL)
 
 
 @contextlib.contextmanager
 def uninterrupted() -> Iterator[None]:
     """Put off a Ctrl-C that falls into the block: a process that was started and is in no list would be left behind."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
     came: list[int] = []
-    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    for number in handlers:
-        signal.signal(number, lambda number, _frame: came.append(number))
     try:
-        yield
+        with handling_stops(lambda number, _frame: came.append(number)):
+            yield
     finally:
-        for number, handler in handlers.items():
-            signal.signal(number, handler if handler is not None else signal.SIG_DFL)
         if came:
             signal.raise_signal(came[0])
 
@@ -124,12 +135,13 @@ def log_tail(path: Path) -> str:
 class Process:
     """A process that can be started, killed, paused, and started again (chaos tests do all four)."""
 
-    def __init__(self, spec: Spec, log_dir: Path, guard: Guard) -> None:
+    def __init__(self, spec: Spec, log_dir: Path, guard: Guard, loader: Loader | None = None) -> None:
         self.spec = spec
+        self._loader = loader
         self.name = spec.name
         self.log = log_dir / f"{spec.name}.log"
         self._guard = guard
-        self._popen: subprocess.Popen[bytes] | None = None
+        self._popen: subprocess.Popen[bytes] | Forked | None = None
         self.wanted = False
 
     @property
@@ -160,16 +172,19 @@ class Process:
             identity = {"user": entry.pw_uid, "group": entry.pw_gid, "extra_groups": []}
             env |= {"HOME": entry.pw_dir, "USER": spec.user, "LOGNAME": spec.user}
         with uninterrupted(), self.log.open("ab") as log:
-            self._popen = subprocess.Popen(  # type: ignore[call-overload]
-                list(spec.command),
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                env=env,
-                cwd=spec.cwd,
-                start_new_session=True,
-                **identity,
-            )
+            if self._loader is not None and spec.module:
+                self._popen = self._loader.start(spec.module, env, spec.cwd or Path.cwd(), self.log)
+            else:
+                self._popen = subprocess.Popen(  # type: ignore[call-overload]
+                    list(spec.command),
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=subprocess.STDOUT,
+                    env=env,
+                    cwd=spec.cwd,
+                    start_new_session=True,
+                    **identity,
+                )
             self.wanted = True
             self._guard.tell(f"+ {self._popen.pid}")
         if spec.nice:

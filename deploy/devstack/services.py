@@ -257,6 +257,7 @@ def create(
     spec = Spec(
         name=name or service.name,
         command=[sys.executable, "-m", *service.command],
+        module=service.command,
         env=environment(service, wiring, at),
         cwd=ROOT,
         health=health.http(f"http://{host_of(service.name)}:{at}{service.health_path}"),
@@ -265,4 +266,4 @@ def create(
         nice=service.nice,
         stop_timeout_s=20,
     )
-    return Process(spec, context.scratch.logs, context.guard)
+    return Process(spec, context.scratch.logs, context.guard, context.loader)

@@ -1,17 +1,17 @@
 """The whole of Copeck on this machine: servers, preparation, processes, the edge; its state file tells where."""
 
-import contextlib
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Self
 
 from deploy.devstack import nginx, people, prepare, services
 from deploy.devstack.console import RunnerError, say
 from deploy.devstack.infra.base import Context, Infra
 from deploy.devstack.infra.choose import choose
+from deploy.devstack.loader import Loader
 from deploy.devstack.ports import PUBLIC_HOST, Ports
-from deploy.devstack.process import Guard, Process, start_ticks
+from deploy.devstack.process import Guard, Process, handling_stops, start_ticks
 from deploy.devstack.scratch import MAIN, ROOT, Scratch
 from deploy.devstack.services import Wiring
 
@@ -50,6 +50,7 @@ class Stack:
         self._edge = edge
         self._extra_env = dict(extra_env or {})
         self._guard: Guard | None = None
+        self._loader: Loader | None = None
         self._context: Context | None = None
         self._infra: Infra | None = None
         self._wiring: Wiring | None = None
@@ -102,7 +103,9 @@ class Stack:
         """Start the servers and fill them: after this, tests of single services can run."""
         if self._context is None:
             self._guard = Guard()
-            self._context = Context(self.scratch, Ports(str(self.scratch.dir)), self._guard)
+            self._loader = Loader()
+            self._guard.tell(f"+ {self._loader.pid}")
+            self._context = Context(self.scratch, Ports(str(self.scratch.dir)), self._guard, self._loader)
         self._infra = choose(self._context)
         self._infra.start()
 
@@ -181,11 +184,15 @@ class Stack:
 
     def stop(self) -> None:
         """Stop processes, then servers, and give the scratch directory up; may be called twice."""
-        with self._lock, _no_interrupts():
+        # An impatient second Ctrl-C does not interrupt the stopping: each step of it has a limit of its own.
+        with self._lock, handling_stops(lambda *_: None):
             self.stop_services()
             if self._infra:
                 self._infra.stop()
                 self._infra = None
+            if self._loader:
+                self._loader.close()
+                self._loader = None
             if self._guard:
                 self._guard.close()
                 self._guard = None
@@ -265,19 +272,3 @@ def _side_by_side(*tasks: Callable[[], None]) -> None:
         thread.join()
     if failures:
         raise failures[0]
-
-
-@contextlib.contextmanager
-def _no_interrupts() -> Iterator[None]:
-    """Let an impatient second Ctrl-C not interrupt the stopping; each step of it has a limit of its own."""
-    import signal
-
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    kept = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for number, handler in kept.items():
-            signal.signal(number, handler)

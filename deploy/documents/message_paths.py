@@ -1,6 +1,7 @@
 """`arch/message-paths.md`: where every message goes, from the registry and the notes."""
 
-from copeck.contracts.registry import REGISTRY, SHARDS, Entry
+from copeck.contracts.events import InvoiceEvent
+from copeck.contracts.registry import INVOICE_KINDS, KINDS_CONSUMED, REGISTRY, SHARDS, Entry
 from deploy.documents import notes
 from deploy.documents.schemas import file_name
 
@@ -41,7 +42,7 @@ def documents() -> dict[str, str]:
 
 def _section(name: str, entry: Entry) -> str:
     schema = f"schemas/{file_name(entry.model)}"
-    key = f"{name}.<shard>" if entry.sharded else name
+    key = f"{name}.<shard>" if entry.sharded else f"{name}.<kind>" if _of_invoice(entry) else name
     lines = [
         f"### {name}",
         "",
@@ -64,6 +65,10 @@ def _listed(names: tuple[str, ...]) -> str:
     return ", ".join(f"`{name}`" for name in names)
 
 
+def _of_invoice(entry: Entry) -> bool:
+    return issubclass(entry.model, InvoiceEvent)
+
+
 def _queue(entry: Entry, consumer: str) -> str:
     if entry.sharded:
         return "billing.commands.<shard>"
@@ -72,7 +77,9 @@ def _queue(entry: Entry, consumer: str) -> str:
 
 def _consumer(name: str, entry: Entry, consumer: str) -> str:
     path = notes.path_of(name, consumer)
-    head = f"- queue `{_queue(entry, consumer)}` → `{consumer}`"
+    kinds = KINDS_CONSUMED[consumer] if _of_invoice(entry) else INVOICE_KINDS
+    only = "" if set(kinds) == set(INVOICE_KINDS) else f" (kind {_listed(kinds)})"
+    head = f"- queue `{_queue(entry, consumer)}`{only} → `{consumer}`"
     if not path.handler:
         return f"{head}: {path.follows}"
     tables = f"; tables {path.tables}" if path.tables else ""

@@ -6,6 +6,7 @@ import secrets
 import threading
 import time
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ from tests.chaos import run as subscriptions
 from tests.chaos.checks import emulator_totals, violations
 from tests.coffee.buyers import ORDERS_PER_S, Street, queueing
 from tests.coffee.checks import CHECKS, SETTLING
-from tests.coffee.ear import Ear
+from tests.coffee.ear import Captured, Ear
 from tests.coffee.machines import set_up
 from tests.coffee.nemesis import CoffeeNemesis
 from tests.coffee.truth import CoffeeTruth
@@ -99,9 +100,9 @@ def run(orders: int, count: int, seed: int, *, settle_s: float = SETTLE_S) -> Re
             with psycopg.connect(state["databases"]["postgres"], autocommit=True) as database:
                 truth = _truth(database, stack, street, shops.merchant_id)
                 _settle(truth, site, settle_s)
-                truth.replays = _replay(truth, ear)
-                found = _judge(truth)
-                result = _result(truth, street, nemesis, found, ear)
+                wire = list(ear.heard)
+                truth.replays = _replay(truth, ear, wire)
+                result = _result(truth, street, nemesis, _judge(truth), wire)
         finally:
             ear.stop()
     result.seconds = round(time.monotonic() - began, 1)
@@ -163,13 +164,13 @@ def _settle(truth: CoffeeTruth, site: Site, settle_s: float) -> None:
         threading.Event().wait(1.0)
 
 
-def _replay(truth: CoffeeTruth, ear: Ear) -> list[str]:
+def _replay(truth: CoffeeTruth, ear: Ear, wire: Sequence[Captured]) -> list[str]:
     """Say every command again that was on the wire or heard by a machine; return which orders were brewed by it."""
     before = _poured(truth)
-    latest = max((_expires_at_ms(one.payload) for one in ear.heard), default=0) / 1000
+    latest = max((_expires_at_ms(one.payload) for one in wire), default=0) / 1000
     # As long as its machine may still take it, a command is no replay but the command.
     threading.Event().wait(max(0.0, latest + 1.0 - time.time()))
-    captured = list({(one.topic, one.payload) for one in ear.heard})
+    captured = list({(one.topic, one.payload) for one in wire})
     with httpx2.Client(base_url=truth.machines_url, timeout=60, trust_env=False) as fleet:
         heard = int(fleet.get("/control/stats").json()["commands"])
         for topic, payload in captured:
@@ -204,7 +205,7 @@ def _judge(truth: CoffeeTruth) -> dict[str, list[str]]:
 
 
 def _result(
-    truth: CoffeeTruth, street: Street, nemesis: CoffeeNemesis, found: dict[str, list[str]], ear: Ear
+    truth: CoffeeTruth, street: Street, nemesis: CoffeeNemesis, found: dict[str, list[str]], wire: Sequence[Captured]
 ) -> Result:
     late = [order for order in truth.orders.values() if order.invoice_id in truth.charges]
     late = [order for order in late if truth.charges[order.invoice_id].first_at_ms > order.expires_at_ms]
@@ -212,8 +213,8 @@ def _result(
     happened = {
         "orders charged twice": sum(charge.charges > 1 for charge in truth.charges.values()),
         "orders charged after expiry": len(late),
-        "commands on the wire": len(ear.heard),
-        "of these different": len({one.payload for one in ear.heard}),
+        "commands on the wire": len(wire),
+        "of these different": len({one.payload for one in wire}),
         "commands seen again by machines": events["command.repeated"],
         "cups poured": events["brew.poured"],
         "brews failed": events["brew.failed"],

@@ -60,4 +60,4 @@ class Ear:
 
     def _on_message(self, _client: paho.Client, _data: Any, message: paho.MQTTMessage) -> None:
         if len(self.heard) < _HEARD_MAX:
-            self.heard.append(Captured(message.topic, message.payload, time.monotonic()))
+            self.heard.append(Captured(message.topic, bytes(message.payload), time.monotonic()))

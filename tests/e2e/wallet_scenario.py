@@ -104,14 +104,18 @@ def withdraw(person: Person, value: str) -> str:
 
 def pay_out_after_a_failure(site: Site, manager: Person, value: str, tell: Tell) -> str:
     """Pay out from the house while the provider declines the first try, and try again; return the payout's id."""
-    with client(site.mock_url) as provider:
-        call(provider, "PUT", "/sandbox/chaos", json={"fail_next": 1})
     body = {
         "source": "house:payouts", "amount": money(value), "recipient": SBP, "description": "Royalties",
-        "provider": "mock",
+        "provider": "mock", "draft": True,
     }  # fmt: skip
     asked = manager.call("POST", f"{PREFIX}/payouts", json=body, headers=keyed(), expect=(202,)).json()
     path = f"{PREFIX}/payouts/{asked['id']}"
+    ended(manager, path, "draft")
+    with client(site.mock_url) as provider:
+        # Of this payout's first try: others send money at the same time.
+        fault = {"switch": "decline", "operation": "withdraw", "payment_id": f"{asked['id']}-1"}
+        call(provider, "POST", "/sandbox/chaos/once", json=fault)
+    manager.call("POST", f"{path}/submit", headers=keyed(), expect=(200, 202))
     failed = ended(manager, path)
     tell("manager", f"the payout of {value} {CURRENCY} is {failed['status']}: {failed['last_error']}")
     manager.call("POST", f"{path}/retry", headers=keyed(), expect=(200, 202))

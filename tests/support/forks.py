@@ -5,6 +5,7 @@ their own; only the second of imports at the start of each is saved.
 """
 
 import asyncio
+import contextlib
 import multiprocessing
 import os
 import runpy
@@ -52,7 +53,8 @@ class Fork:
     def send_signal(self, number: int) -> None:
         """Send a signal, unless the process has ended."""
         if self.returncode is None:
-            os.kill(self.pid, number)
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self.pid, number)
 
     def kill(self) -> None:
         """End the process at once."""

@@ -32,7 +32,11 @@ def command_line(env: dict[str, str]) -> Copeck:
 
     async def run(*arguments: str, status: int = 0, **changes: str) -> Answer:
         process = Fork("copeck.operator", *arguments, env=env | changes, keep=True)
-        answer = Answer(await process.wait(), *process.said())
+        try:
+            code = await process.wait()
+        finally:
+            out, err = process.said()
+        answer = Answer(code, out, err)
         assert answer.status == status, f"{arguments}: {answer.out[-2000:]}\n{answer.err[-3000:]}"
         return answer
 

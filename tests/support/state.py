@@ -113,6 +113,11 @@ class State:
         return [event.type for event in self.world.outgoing]
 
 
+def heard(*types: str) -> list[str]:
+    """Return those of some events that somebody consumes: the others are not sent."""
+    return [name for name in types if entry_of(name).consumers]
+
+
 def told(outcome: Outcome) -> tuple[list[str], list[Line]]:
     """Return what an applied outcome says: its steps, and its transfers as (debit, credit, amount, kind)."""
     assert isinstance(outcome, Applied), outcome

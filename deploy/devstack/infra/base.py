@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from deploy.devstack.loader import Loader
 from deploy.devstack.ports import Ports
 from deploy.devstack.process import Guard, Process
 from deploy.devstack.scratch import Scratch
@@ -49,6 +50,7 @@ class Context:
     scratch: Scratch
     ports: Ports
     guard: Guard
+    loader: Loader
     passwords: dict[str, str] = field(default_factory=dict)
 
 

@@ -28,6 +28,7 @@ SOFT_TIME_LIMIT_S = 45
 HARD_TIME_LIMIT_S = 60
 _SENDING_THREADS = 2
 _SENDING_WAITING_MAX = 1000
+_IDS_WAITING_MAX = 20_000
 
 
 class CelerySettings(Protocol):
@@ -125,31 +126,38 @@ _executor_lock = threading.Lock()
 class RowTasks:
     """Sends tasks that carry ids of committed rows: those that come while a task is being sent share the next one.
 
-    As with `send_after_commit`, nobody waits for the sending, and what fails is left to the janitor.
+    As with `send_after_commit`, nobody waits for the sending, and what fails is left to the janitor. A task that
+    several requests share is in the trace of the first of them.
     """
 
     def __init__(self, task: Task[Any, Any], ids_max: int, *, queue: str | None = None) -> None:
         self._task = task
         self._ids_max = ids_max
         self._queue = queue
-        self._waiting: deque[str] = deque()
+        self._waiting: deque[tuple[str, dict[str, str]]] = deque()
 
     def send(self, ids: Iterable[object]) -> None:
-        """Have the ids sent, as many together as a task may carry."""
-        self._waiting.extend(str(one) for one in ids)
-        if not _submit(self._task, self._send_waiting, outgoing_headers()):
-            self._waiting.clear()
+        """Have the ids sent, as many together as a task may carry; what is too much is counted, and left out."""
+        headers = outgoing_headers()
+        for one in ids:
+            if len(self._waiting) >= _IDS_WAITING_MAX:
+                metrics.TASK_SEND_FAILURES.labels(self._task.name).inc()
+                log.warning("task %s: ids are not sent, too many wait; the janitor finds them", self._task.name)
+                break
+            self._waiting.append((str(one), headers))
+        _submit(self._task, self._send_group)
 
-    def _send_waiting(self, headers: dict[str, str]) -> None:
-        while group := self._take():
-            _send_quietly(self._task, group, self._queue, headers)
-
-    def _take(self) -> list[Any]:
-        group: list[Any] = []
+    def _send_group(self) -> None:
+        group: list[tuple[str, dict[str, str]]] = []
         with contextlib.suppress(IndexError):
             while len(group) < self._ids_max:
                 group.append(self._waiting.popleft())
-        return group
+        if not group:
+            return
+        _send_quietly(self._task, [one for one, _ in group], self._queue, group[0][1])
+        if self._waiting:
+            # A job of its own, so that other tasks have their turn.
+            _submit(self._task, self._send_group)
 
 
 def send_after_commit(task: Task[Any, Any], args: Sequence[Any] = (), *, queue: str | None = None) -> None:
@@ -160,8 +168,8 @@ def send_after_commit(task: Task[Any, Any], args: Sequence[Any] = (), *, queue: 
     _submit(task, _send_quietly, task, list(args), queue, outgoing_headers())
 
 
-def _submit(task: Task[Any, Any], work: Callable[..., None], *arguments: object) -> bool:
-    """Have something done in the sending threads; False, and counted, when too much waits for them already."""
+def _submit(task: Task[Any, Any], work: Callable[..., None], *arguments: object) -> None:
+    """Have something done in the sending threads; it is counted when too much waits for them already."""
     global _executor  # noqa: PLW0603 - one pool a process, made when it is first needed
     with _executor_lock:
         if _executor is None:
@@ -170,14 +178,12 @@ def _submit(task: Task[Any, Any], work: Callable[..., None], *arguments: object)
     # The pool's own queue has no bound; during an outage of the broker it would only grow.
     if executor._work_queue.qsize() >= _SENDING_WAITING_MAX:  # noqa: SLF001 - the pool offers no other way
         metrics.TASK_SEND_FAILURES.labels(task.name).inc()
-        return False
+        return
     try:
         executor.submit(work, *arguments)
     except RuntimeError:
         # The interpreter shuts down.
         metrics.TASK_SEND_FAILURES.labels(task.name).inc()
-        return False
-    return True
 
 
 def _send_quietly(task: Task[Any, Any], args: list[Any], queue: str | None, headers: dict[str, str]) -> None:
