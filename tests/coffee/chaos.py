@@ -22,13 +22,13 @@ from tests.chaos import run as subscriptions
 from tests.chaos.checks import emulator_totals, violations
 from tests.coffee.buyers import ORDERS_PER_S, Street, queueing
 from tests.coffee.checks import CHECKS, SETTLING
-from tests.coffee.ear import Captured, Ear
+from tests.coffee.ear import COMMANDS, REPORTS, Captured, Ear
 from tests.coffee.machines import set_up
 from tests.coffee.nemesis import CoffeeNemesis
 from tests.coffee.truth import CoffeeTruth
 from tests.e2e.scenario import Site, client
 
-REPORTS = Path("build/coffee-chaos")
+FOLDER = Path("build/coffee-chaos")
 SETTLE_S = 240.0
 SPREAD_S_MIN = 45.0
 _REPLAYED_TIMEOUT_S = 60.0
@@ -93,7 +93,7 @@ def run(orders: int, count: int, seed: int, *, settle_s: float = SETTLE_S) -> Re
             machines_url=site.machines_url, devices=shops.devices,
         )  # fmt: skip
         nemesis.invoices = lambda: [wish.invoice_id for wish in street.wishes if wish.invoice_id]
-        ear = Ear(state["servers"]["mqtt_url"], "chaos-ear")
+        ear = Ear(state["servers"]["mqtt_url"], "chaos-ear", COMMANDS, REPORTS)
         ear.start()
         try:
             _sell_under_fire(street, nemesis, orders)
@@ -167,10 +167,11 @@ def _settle(truth: CoffeeTruth, site: Site, settle_s: float) -> None:
 def _replay(truth: CoffeeTruth, ear: Ear, wire: Sequence[Captured]) -> list[str]:
     """Say every command again that was on the wire or heard by a machine; return which orders were brewed by it."""
     before = _poured(truth)
-    latest = max((_expires_at_ms(one.payload) for one in wire), default=0) / 1000
+    commands = [one for one in wire if "/cmd/" in one.topic]
+    latest = max((_expires_at_ms(one.payload) for one in commands), default=0) / 1000
     # As long as its machine may still take it, a command is no replay but the command.
     threading.Event().wait(max(0.0, latest + 1.0 - time.time()))
-    captured = list({(one.topic, one.payload) for one in wire})
+    captured = list({(one.topic, one.payload) for one in commands})
     with httpx2.Client(base_url=truth.machines_url, timeout=60, trust_env=False) as fleet:
         heard = int(fleet.get("/control/stats").json()["commands"])
         for topic, payload in captured:
@@ -210,11 +211,14 @@ def _result(
     late = [order for order in truth.orders.values() if order.invoice_id in truth.charges]
     late = [order for order in late if truth.charges[order.invoice_id].first_at_ms > order.expires_at_ms]
     events = Counter(entry["event"] for entry in truth.log)
+    commands, reports = ([one for one in wire if kind in one.topic] for kind in ("/cmd/", "/ack/"))
     happened = {
         "orders charged twice": sum(charge.charges > 1 for charge in truth.charges.values()),
         "orders charged after expiry": len(late),
-        "commands on the wire": len(wire),
-        "of these different": len({one.payload for one in wire}),
+        "commands on the wire": len(commands),
+        "different commands": len({one.payload for one in commands}),
+        "reports on the wire": len(reports),
+        "different reports": len({one.payload for one in reports}),
         "commands seen again by machines": events["command.repeated"],
         "cups poured": events["brew.poured"],
         "brews failed": events["brew.failed"],
@@ -235,7 +239,7 @@ def _result(
 
 
 def _keep(result: Result, nemesis: CoffeeNemesis, street: Street) -> None:
-    folder = REPORTS / str(result.seed)
+    folder = FOLDER / str(result.seed)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "history.jsonl").write_text(nemesis.report() + "\n", encoding="utf-8")
     lines = (

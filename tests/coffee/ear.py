@@ -1,4 +1,4 @@
-"""Somebody who listens to every command on the wire, and can say all of it again."""
+"""Somebody who listens to commands (and to what machines report), and can say all of it again."""
 
 import threading
 import time
@@ -9,7 +9,7 @@ from urllib.parse import unquote, urlsplit
 import paho.mqtt.client as paho
 from paho.mqtt.enums import CallbackAPIVersion
 
-COMMANDS = "cm/v1/+/cmd/+"
+COMMANDS, REPORTS = "cm/v1/+/cmd/+", "cm/v1/+/ack/+"
 _CONNECT_TIMEOUT_S = 15.0
 _PUBLISH_TIMEOUT_S = 10.0
 _HEARD_MAX = 200_000
@@ -17,7 +17,7 @@ _HEARD_MAX = 200_000
 
 @dataclass(frozen=True, slots=True)
 class Captured:
-    """A command as it was on the wire; `at` is the monotonic clock."""
+    """A message as it was on the wire; `at` is the monotonic clock."""
 
     topic: str
     payload: bytes
@@ -27,7 +27,8 @@ class Captured:
 class Ear:
     """Subscribes under a name of its own with the device service's login; the broker keeps what it misses."""
 
-    def __init__(self, mqtt_url: str, name: str) -> None:
+    def __init__(self, mqtt_url: str, name: str, *topics: str) -> None:
+        self._topics = topics or (COMMANDS,)
         self.heard: list[Captured] = []
         self._connected = threading.Event()
         address = urlsplit(mqtt_url)
@@ -55,7 +56,7 @@ class Ear:
         self._client.publish(topic, payload, qos=1).wait_for_publish(_PUBLISH_TIMEOUT_S)
 
     def _on_connect(self, client: paho.Client, *_: Any) -> None:
-        client.subscribe(COMMANDS, qos=1)
+        client.subscribe([(topic, 1) for topic in self._topics])
         self._connected.set()
 
     def _on_message(self, _client: paho.Client, _data: Any, message: paho.MQTTMessage) -> None:
