@@ -10,36 +10,20 @@ import subprocess
 import sys
 import tempfile
 import time
-from dataclasses import dataclass
 from pathlib import Path
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
+from tests.chaos.planted import Bug, Change
+from tests.coffee.bugs import COFFEE_BUGS
+
 ROOT = Path(__file__).resolve().parents[2]
 UPDATER = "services/billing-state-updater/src/billing_state_updater"
 FAULTS = "services/billing-state-updater/tests/integration/test_updater_faults.py"
 GATEWAY = "services/payments-gateway/src/payments_gateway"
 _TIMEOUT_S = 240
-
-
-@dataclass(frozen=True)
-class Change:
-    """One replacement in one file; the old text must be there exactly once."""
-
-    path: str
-    old: str
-    new: str
-
-
-@dataclass(frozen=True)
-class Bug:
-    """A bug, and the test that is to catch it."""
-
-    name: str
-    changes: tuple[Change, ...]
-    test: str
 
 
 BUGS = (
@@ -139,6 +123,7 @@ BUGS = (
         (Change(f"{UPDATER}/domain/books.py", "            if running[key] < 0:\n", "            if False:\n"),),
         "services/billing-state-updater/tests/unit/test_model.py",
     ),
+    *COFFEE_BUGS,
 )
 
 
