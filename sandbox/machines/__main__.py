@@ -9,14 +9,14 @@ from typing import Annotated, Any
 import typer
 import uvicorn
 
-from sandbox.machines import simulate as simulation
+from sandbox.machines import commands
 from sandbox.machines.app import create_app
 from sandbox.machines.settings import Settings
 
 cli = typer.Typer(
     help="Virtual coffee machines, their telemetry, and a mail sink.", no_args_is_help=True, add_completion=False
 )
-cli.command("simulate")(simulation.simulate)
+cli.command("simulate")(commands.simulate)
 _OPEN_FILES = 16_384
 
 

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import os
-from typing import Annotated, Any
+from typing import Any
 
 import httpx2
-import typer
 
 _DRINKS = (("espresso", "Эспрессо", 9_000), ("cappuccino", "Капучино", 14_900), ("latte", "Латте", 15_900))
 _SIZES = (("small", 0), ("medium", 3_000), ("large", 6_000))
@@ -91,29 +89,3 @@ async def set_up(
         answer = await control.post("/control/machines", json={"machines": configs})
         answer.raise_for_status()
     return names
-
-
-def simulate(
-    count: Annotated[int, typer.Option(min=1, max=10_000, help="How many machines there are to be.")] = 10,
-    api_url: Annotated[str, typer.Option(help="The product's public address.")] = "http://127.0.0.1:8080",
-    control_url: Annotated[str, typer.Option(help="A running fleet (`serve`).")] = "http://127.0.0.1:8092",
-    email: Annotated[
-        str, typer.Option(help="A manager's login.", envvar="COPECK_MANAGER_EMAIL")
-    ] = "manager@copeck.test",
-    prefix: Annotated[str, typer.Option(help="What the machines' names start with.")] = "sim",
-    merchant: Annotated[str, typer.Option(help="Whose they are; a new merchant when empty.")] = "",
-    model: Annotated[str, typer.Option(help="mqtt-v1, frame-v1 or tmetr.")] = "mqtt-v1",
-) -> None:
-    """Make machines through the product's API, for a running fleet; COPECK_MANAGER_PASSWORD is the password."""
-    password = os.environ.get("COPECK_MANAGER_PASSWORD", "") or typer.prompt("Password", hide_input=True)
-    try:
-        names = asyncio.run(
-            set_up(
-                api_url=api_url, control_url=control_url, email=email, password=password, count=count, prefix=prefix,
-                merchant=merchant, model=model,
-            )
-        )  # fmt: skip
-    except (OfficeError, httpx2.HTTPError) as error:
-        typer.echo(f"{error}", err=True)
-        raise typer.Exit(1) from error
-    typer.echo(f"{len(names)} machines, the first at {control_url.rstrip('/')}/machines/{names[0]}")

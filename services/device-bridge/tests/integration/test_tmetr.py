@@ -68,6 +68,7 @@ def poured(fleet: Fleet) -> int:
     return int(fleet.store.rows("SELECT count(*) FROM log WHERE event = 'brew.poured'")[0][0])
 
 
+@pytest.mark.covers("tmetr static/drink")
 async def test_drink_data(emulator: FastAPI) -> None:
     client = client_of(emulator)
     found = await client.drink(device="tm-1", drink="latte", size="BIG", offset="3")
@@ -77,11 +78,13 @@ async def test_drink_data(emulator: FastAPI) -> None:
     assert refused.value.fault is Fault.REFUSED
 
 
+@pytest.mark.covers("tmetr heartbeat/recent")
 async def test_recent_heartbeats(emulator: FastAPI) -> None:
     found = await client_of(emulator).heartbeats(["tm-1", "tm-2"])
     assert [row["deviceId"] for row in found["content"]] == ["tm-1"]
 
 
+@pytest.mark.covers("tmetr command/make")
 async def test_a_cup_is_made_under_the_orders_own_id(emulator: FastAPI, fleet: Fleet) -> None:
     driver = TmetrDriver(client_of(emulator))
     wanted = told(machine_order_id="20250317110122659ba6d7-9ace-cndn")

@@ -67,6 +67,13 @@ def instruction(expires_in_s: float = 60, **changes: Any) -> BrewInstruction:
     return BrewInstruction(**fields | changes)
 
 
+@pytest.mark.covers(
+    "driver policy mqtt-v1",
+    "driver policy mqtt-yandex",
+    "driver policy frame-v1",
+    "driver policy frame-v1-silent",
+    "driver policy tmetr",
+)
 def test_every_model_states_its_policy() -> None:
     stated = {}
     for model in MODELS:

@@ -8,6 +8,7 @@ from device_bridge.drivers.frame.driver import drink_number, place
 ORDER, DRINK = "20250317110122659ba6d7-9ace-cndn", "9b900a2e63042d350f45b6675ef26ced"
 
 
+@pytest.mark.covers("frame vector")
 def test_the_golden_vector() -> None:
     frame = codec.make_drink(order_id=ORDER, drink=DRINK, price_minor=5000)
     body = b'"{"orderUuid":"' + ORDER.encode() + b'","drinkNo":"' + DRINK.encode() + b'","textFlag":"1","price":5000}'

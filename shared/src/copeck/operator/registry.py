@@ -13,8 +13,9 @@ COMMANDS: Final[dict[str, str]] = {
     "quarantine": "billing_state_updater.operator.quarantine:app",
     "outbox": "copeck.operator.outboxes:app",
     "dlq": "copeck.operator.dlq:app",
+    "machines": "sandbox.machines.commands:app",
 }
-"""Each command's typer application."""
+"""Each command's typer application; one whose package is not installed here is not offered."""
 
 TIMELINES: Final = (
     "subscriptions.store.timeline:entries",
