@@ -142,7 +142,7 @@ class Fleet:
 
     async def hear_refund(self, order: Order, kind: type[events.RefundEvent], **more: Any) -> None:
         """Let the state updater say something about a refund."""
-        values = {
+        values: dict[str, Any] = {
             "refund_id": order.refund_id or new_id(),
             "invoice_id": order.invoice_id,
             "version": 1,

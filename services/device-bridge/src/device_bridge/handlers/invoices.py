@@ -60,7 +60,6 @@ async def on_event(context: Context, envelope: Envelope) -> None:
 
 async def on_invoice(context: Context, envelope: Envelope, event: InvoiceEvent) -> None:
     """Follow the state of an invoice. Events carry whole states: an older version than the seen one is dropped."""
-    after: Order | None = None
     async with context.database.transaction() as tx:
         if not await context.inbox.first_time(tx, envelope):
             return
@@ -74,7 +73,7 @@ async def on_invoice(context: Context, envelope: Envelope, event: InvoiceEvent) 
         work = Work(context, tx, context.clock.now(), SERVICE, envelope)
         after = await _follow_invoice(work, order, event)
     context.poke()
-    if after is not None and after.status is Status.MAKE_PENDING:
+    if after.status is Status.MAKE_PENDING:
         context.wake_sender()
         LAG.observe(max(0.0, (context.clock.now() - envelope.time).total_seconds()))
 

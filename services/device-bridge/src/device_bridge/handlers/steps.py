@@ -2,6 +2,7 @@
 
 import logging
 from dataclasses import replace
+from typing import Any
 from uuid import UUID
 
 from prometheus_client import Counter
@@ -98,7 +99,7 @@ async def open_incident(
     work: Work,
     kind: IncidentKind,
     device_id: str,
-    detail: dict[str, object],
+    detail: dict[str, Any],
     *,
     order_id: UUID | None = None,
     incident_id: UUID | None = None,

@@ -81,6 +81,13 @@ async def settle(
     error: str = "",
 ) -> bool:
     """Write what came of a try; False when the lease was over and somebody else has the receipt now."""
-    values = {"order_id": claimed.order_id, "kind": claimed.kind, "tries": claimed.tries, "status": status}
-    values |= {"next_try_at": next_try_at, "sent_at": sent_at, "error": error}
+    values = {
+        "order_id": claimed.order_id,
+        "kind": claimed.kind,
+        "tries": claimed.tries,
+        "status": status,
+        "next_try_at": next_try_at,
+        "sent_at": sent_at,
+        "error": error,
+    }
     return (await tx.execute(_SETTLE, values)).first() is not None
