@@ -45,15 +45,17 @@ def _sell(state: dict[str, Any]) -> None:
     from tests.e2e.scenario import Site, sell
 
     sale = sell(Site.of_state(state), say)
-    timeline = running.operator_json(state, "invoice", "show", sale.invoice_id)
     print(flush=True)
-    if running.print_operator(state, "invoice", "show", sale.invoice_id) != 0:
-        raise RunnerError("copeck invoice show failed")
-    check(timeline)
+    check(_show(state, "invoice", sale.invoice_id))
     _sell_coffee(state)
     _move_money(state)
-    if running.print_operator(state, "ledger", "verify") != 0:
-        raise RunnerError("copeck ledger verify found the books wrong")
+    print(running.operator_inside(state, "ledger", "verify"), flush=True)
+
+
+def _show(state: dict[str, Any], kind: str, subject: str) -> Any:
+    """Print what the operator's command line shows of something, and return the same as JSON."""
+    print(running.operator_inside(state, kind, "show", subject), flush=True)
+    return json.loads(running.operator_inside(state, kind, "show", subject, "--json"))
 
 
 def _sell_coffee(state: dict[str, Any]) -> None:
@@ -63,10 +65,7 @@ def _sell_coffee(state: dict[str, Any]) -> None:
 
     good, bad = sell_coffee(Site.of_state(state), say)
     for cup, steps, accounts in ((good, BREWED, SOLD), (bad, NOT_BREWED, RETURNED)):
-        timeline = running.operator_json(state, "invoice", "show", cup.order.invoice_id)
-        if running.print_operator(state, "invoice", "show", cup.order.invoice_id) != 0:
-            raise RunnerError("copeck invoice show failed")
-        check(timeline, steps, accounts)
+        check(_show(state, "invoice", cup.order.invoice_id), steps, accounts)
 
 
 def _move_money(state: dict[str, Any]) -> None:
@@ -75,19 +74,17 @@ def _move_money(state: dict[str, Any]) -> None:
     from tests.e2e.wallet_scenario import live
 
     story = live(Site.of_state(state), say)
-    for command, subject, accounts in (
-        (("invoice", "show"), story.deposit_id, ("provider:cloudpayments", story.wallet, "fees:commission")),
-        (("invoice", "show"), story.subscription_invoice_id, (story.wallet, "revenue:")),
-        (("payout", "show"), story.withdrawal_id, (story.wallet, "payouts:in_transit", "fees:commission")),
-        (("payout", "show"), story.payout_id, ("house:payouts", "payouts:in_transit", "provider:mock")),
-        (("wallet", "show"), story.wallet, (story.wallet,)),
+    for kind, subject, accounts in (
+        ("invoice", story.deposit_id, ("provider:cloudpayments", story.wallet, "fees:commission")),
+        ("invoice", story.subscription_invoice_id, (story.wallet, "revenue:")),
+        ("payout", story.withdrawal_id, (story.wallet, "payouts:in_transit", "fees:commission")),
+        ("payout", story.payout_id, ("house:payouts", "payouts:in_transit", "provider:mock")),
+        ("wallet", story.wallet, (story.wallet,)),
     ):
-        found = json.dumps(running.operator_json(state, *command, subject))
-        if running.print_operator(state, *command, subject) != 0:
-            raise RunnerError(f"copeck {' '.join(command)} failed")
+        found = json.dumps(_show(state, kind, subject))
         for account in accounts:
             if account not in found:
-                raise RunnerError(f"copeck {' '.join(command)} {subject} shows no transfer of {account}")
+                raise RunnerError(f"copeck {kind} show {subject} shows no transfer of {account}")
 
 
 def run_against_compose(compose: "Compose") -> None:

@@ -2,6 +2,7 @@
 
 import code
 import contextlib
+import io
 import json
 import os
 import shutil
@@ -205,6 +206,26 @@ def print_operator(state: dict[str, Any], *arguments: str) -> int:
         sys.stdout.flush()
     command = [sys.executable, "-m", OPERATOR_MODULE, *arguments]
     return subprocess.run(command, env=env, cwd=ROOT, check=False, timeout=60).returncode
+
+
+def operator_inside(state: dict[str, Any], *arguments: str) -> str:
+    """Run the operator CLI in this process, and return what it prints: of many runs only the first loads its code."""
+    from copeck.operator.app import main
+
+    out, err = io.StringIO(), io.StringIO()
+    kept = dict(os.environ)
+    os.environ.update(operator_env(state))
+    try:
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+            main(list(arguments))
+    except SystemExit as end:
+        if end.code:
+            complaint = (err.getvalue() or out.getvalue()).strip()
+            raise RunnerError(f"copeck {' '.join(arguments)} ended with {end.code}: {complaint[-500:]}") from end
+    finally:
+        os.environ.clear()
+        os.environ.update(kept)
+    return out.getvalue()
 
 
 def operator_json(state: dict[str, Any], *arguments: str) -> Any:
