@@ -2,10 +2,13 @@
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
+import httpx2
+
 from tests.e2e.coffee_scenario import PREFIX, machines_of, money
-from tests.e2e.scenario import Person, Site, call, eventually, manager_of
+from tests.e2e.scenario import Person, Site, call, client, eventually, manager_of
 
 MENU = (("espresso", "small", "Эспрессо", 9_900), ("cappuccino", "medium", "Капучино", 15_900))
 _SIDE_BY_SIDE = 4
@@ -21,7 +24,7 @@ class Shops:
 
 
 def set_up(site: Site, count: int, prefix: str, **merchant: Any) -> Shops:
-    """Have the manager make a merchant and `count` machines, and switch the virtual ones on."""
+    """Have the manager make a merchant and `count` machines, switch the virtual ones on, and wait until all sell."""
     manager = manager_of(site)
     terms = {"name": f"Кофе {prefix}", "commission_bps": 500, **merchant}
     merchant_id = str(manager.call("POST", f"{PREFIX}/merchants", json=terms, expect=(201,)).json()["id"])
@@ -36,7 +39,15 @@ def set_up(site: Site, count: int, prefix: str, **merchant: Any) -> Shops:
             f"{count} machines are online",
             timeout_s=_READY_TIMEOUT_S,
         )
+    with client(site.public_url) as visitor:
+        for name in names:
+            eventually(partial(_sells, visitor, name), f"{name} sells", timeout_s=_READY_TIMEOUT_S)
     return Shops(merchant_id, names)
+
+
+def _sells(visitor: httpx2.Client, device: str) -> bool | None:
+    refusal = call(visitor, "GET", f"{PREFIX}/public/devices/{device}").json()["refusal"]
+    return True if refusal is None else None
 
 
 def _make(manager: Person, merchant_id: str, device: str) -> dict[str, Any]:
