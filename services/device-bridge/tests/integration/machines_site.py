@@ -22,7 +22,7 @@ from device_bridge.handlers.context import Context
 from device_bridge.mqtt import MqttLoop
 from sandbox.machines.fleet import Fleet
 from sandbox.machines.machine import Machine
-from sandbox.machines.model import MachineConfig
+from sandbox.machines.model import MachineConfig, MenuLine
 from sandbox.machines.settings import Settings
 from sandbox.machines.store import Store
 
@@ -54,7 +54,7 @@ class Machines:
             key=self.key(code).hex(),
             username=username_of(code),
             password=await self.accounts.create(code),
-            menu=[{"drink": "latte", "size": "medium", "price_minor": 15_000}],  # type: ignore[list-item]
+            menu=[MenuLine(drink="latte", size="medium", price_minor=15_000)],
         )
         self.fleet.put([config])
         if not on:

@@ -22,15 +22,17 @@ from device_bridge.store import foreign
 from sandbox.machines.app import create_app
 from sandbox.machines.chaos import Armed, Chaos, Options, Switch
 from sandbox.machines.fleet import Fleet
-from sandbox.machines.model import MachineConfig
+from sandbox.machines.model import MachineConfig, MenuLine
 from sandbox.machines.settings import Settings
 
 from .catalogue_site import Site, site_of
 
 TOKEN = "tmetr_test_token"
 MACHINE = MachineConfig(
-    device="tm-1", model="tmetr", menu=[{"drink": "latte", "size": "large", "name": "Латте", "price_minor": 21_900}]
-)  # type: ignore[list-item]
+    device="tm-1",
+    model="tmetr",
+    menu=[MenuLine(drink="latte", size="large", name="Латте", price_minor=21_900)],
+)
 
 
 @pytest.fixture
