@@ -29,7 +29,7 @@ from copeck.kernel.ids import new_id
 from copeck.testkit.tokens import TokenMint
 from copeck.web.keys import StaticKeys
 from copeck.web.server import Server, server_config
-from device_bridge.domain.model import Order, Report
+from device_bridge.domain.model import MachineState, Order, Report
 from device_bridge.handlers import invoices
 from device_bridge.handlers.reports import on_report, on_state
 from device_bridge.service import build_app
@@ -70,7 +70,7 @@ class Buyers(Site):
         await self.says("ready")
         await self.beats()
 
-    async def says(self, state: str, *, online: bool = True, sold_out: list[Any] | None = None) -> None:
+    async def says(self, state: MachineState, *, online: bool = True, sold_out: list[Any] | None = None) -> None:
         """Let the machine say how it is."""
         await on_state(
             self.context, DEVICE, online=online, state=state, error_code="", sold_out=sold_out or [], at=None

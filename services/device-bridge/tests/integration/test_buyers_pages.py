@@ -58,7 +58,9 @@ async def test_the_menu_of_a_machine(site: Buyers) -> None:
     assert "Choose a drink" in english.text
 
 
-@pytest.mark.covers("GET /m/{device}/order", "POST /m/{device}/orders", "GET /m/orders/{order_id}", "error page order-not-found")
+@pytest.mark.covers(
+    "GET /m/{device}/order", "POST /m/{device}/orders", "GET /m/orders/{order_id}", "error page order-not-found"
+)
 async def test_a_cup_is_bought_by_a_plain_form(site: Buyers) -> None:
     form = await site.form()
     assert form["price_minor"] == "15000"
@@ -164,7 +166,14 @@ async def test_expired_late_and_refunded_orders_say_what_became_of_the_money(sit
     assert RU["stage_refunded"] in (await site.page(f"/m/orders/{failed}")).text
 
 
-@pytest.mark.covers("error page device-off", "error page device-in-error", "error page device-sold-out", "error page device-stopped", "error page device-unknown", "error page merchant-inactive")
+@pytest.mark.covers(
+    "error page device-off",
+    "error page device-in-error",
+    "error page device-sold-out",
+    "error page device-stopped",
+    "error page device-unknown",
+    "error page merchant-inactive",
+)
 async def test_a_machine_that_does_not_sell_says_why(site: Buyers) -> None:
     await site.says("ready", online=False)
     await refused(site, "device-off", 409)
@@ -197,7 +206,13 @@ async def test_a_machine_may_have_words_of_its_own(site: Buyers) -> None:
     assert RU["refused_device-off_text"] not in page
 
 
-@pytest.mark.covers("error page drink-unknown", "error page drink-sold-out", "error page drink-unavailable", "error page price-unknown", "defect: a price of nothing becomes 50 roubles")
+@pytest.mark.covers(
+    "error page drink-unknown",
+    "error page drink-sold-out",
+    "error page drink-unavailable",
+    "error page price-unknown",
+    "defect: a price of nothing becomes 50 roubles",
+)
 async def test_a_drink_that_is_not_sold_says_why(site: Buyers) -> None:
     path = f"/m/{DEVICE}/order"
     await refused(site, "drink-unknown", 404, path, drink="mate", size="small")
@@ -333,7 +348,12 @@ async def _status_from(site: Buyers, form: dict[str, str], number: int) -> int:
     return answer.status_code
 
 
-@pytest.mark.covers("GET /devices/api/v1/public/devices/{device_id}", "POST /devices/api/v1/public/devices/{device_id}/orders", "GET /devices/api/v1/public/orders/{order_id}", "POST /devices/api/v1/public/orders/{order_id}/cancel")
+@pytest.mark.covers(
+    "GET /devices/api/v1/public/devices/{device_id}",
+    "POST /devices/api/v1/public/devices/{device_id}/orders",
+    "GET /devices/api/v1/public/orders/{order_id}",
+    "POST /devices/api/v1/public/orders/{order_id}/cancel",
+)
 async def test_the_buyers_way_as_json(site: Buyers) -> None:
     api = "/devices/api/v1/public"
     menu = (await site.http.get(f"{api}/devices/{DEVICE}")).json()

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from email import message_from_bytes, policy
 from email.message import EmailMessage
-from typing import Any, cast
+from typing import Any
 from uuid import UUID
 
 import pytest
@@ -47,7 +47,7 @@ class MailServer:
                 writer.write(self.answer_to_data + b"\r\n")
                 if self.answer_to_data.startswith(b"250"):
                     found = message_from_bytes(raw.removesuffix(b".\r\n"), policy=policy.default)
-                    self.mails.append(cast(EmailMessage, found))
+                    self.mails.append(found)
             elif command == b"QUIT":
                 writer.write(b"221 bye\r\n")
                 break

@@ -26,6 +26,7 @@ async def owner(site: Site) -> Person:
     return await site.merchant()
 
 
+@pytest.mark.covers("import of drinks with bad lines")
 async def test_a_dry_run_names_every_bad_line_and_keeps_nothing(site: Site, owner: Person) -> None:
     code = await site.device(owner)
     tried = await owner.upload("/drinks/import", BAD, device_id=code, dry_run=True)
@@ -80,6 +81,7 @@ async def test_machines_are_imported_and_exported(site: Site, owner: Person) -> 
     assert (again["created"], again["changed"], again["bad"]) == (0, 0, 0)
 
 
+@pytest.mark.covers("import of machines with bad lines")
 async def test_what_only_the_database_knows_makes_lines_bad(site: Site, owner: Person) -> None:
     other = await site.merchant(name="Another")
     await site.device(other, "kofe-1")

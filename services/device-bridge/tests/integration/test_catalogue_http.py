@@ -76,6 +76,7 @@ async def test_merchants_see_their_own_and_nothing_else(site: Site, owner: Perso
     assert len((await site.person("operator").read("/merchants"))["items"]) == 2
 
 
+@pytest.mark.covers("stop switch of a machine")
 async def test_a_machine_is_added_changed_stopped_and_started(site: Site, owner: Person) -> None:
     texts = {"off": {"ru": "Мы спим", "en": "We sleep"}}
     body = {"id": "kofe-17", "name": "Lobby", "model": SILENT, "time_zone": "Asia/Omsk", "texts": texts}
@@ -96,6 +97,25 @@ async def test_a_machine_is_added_changed_stopped_and_started(site: Site, owner:
     started = await owner.call("POST", f"{path}/start")
     assert (started.json()["selling"], started.json()["stopped_reason"]) == (True, None)
     await owner.call("POST", f"{path}/stop", json={"reason": " "}, expect=422)
+
+
+@pytest.mark.covers("stop switch of a merchant")
+async def test_a_stopped_merchant_takes_no_money(site: Site, owner: Person) -> None:
+    code = await site.device(owner)
+    await site.drink(owner, code)
+    body, keyed = {"drink": "latte", "size": "medium"}, {"Idempotency-Key": "first"}
+    order = f"/public/devices/{code}/orders"
+    await owner.call("POST", order, json=body, headers=keyed, expect=201)
+    manager, path = site.person("manager"), f"/merchants/{owner.user_id}"
+    stopped = await manager.call("PATCH", path, json={"selling": False}, headers=await manager.tag(path))
+    assert stopped.json()["selling"] is False
+    assert site.sql("SELECT reason FROM devices.orders") == [("stopped",)]
+    asked = site.sql("SELECT type FROM devices.outbox ORDER BY id")
+    assert ("invoice.cancel",) in asked
+    refused = await owner.call("POST", order, json=body, headers={"Idempotency-Key": "second"}, expect=409)
+    assert refused.json()["type"].endswith(":merchant-inactive")
+    await manager.call("PATCH", path, json={"selling": True}, headers=await manager.tag(path))
+    await owner.call("POST", order, json=body, headers={"Idempotency-Key": "third"}, expect=201)
 
 
 async def test_a_new_key_replaces_the_old_one(site: Site, owner: Person) -> None:
@@ -147,6 +167,7 @@ async def test_managers_say_whose_a_machine_is(site: Site, owner: Person) -> Non
     await owner.call("POST", "/devices", json={**body, "id": "kofe-2", "merchant_id": str(uuid4())}, expect=404)
 
 
+@pytest.mark.covers("stop switch of a drink")
 async def test_a_drink_is_added_changed_stopped_and_taken_away(site: Site, owner: Person) -> None:
     code = await site.device(owner)
     await site.drink(owner, code, fiscal={"vat_code": 1, "measure": "piece"})

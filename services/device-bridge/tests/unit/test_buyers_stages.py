@@ -29,6 +29,7 @@ REFUNDS = (None, "requested", "pending", "succeeded", "failed")
 def shown(**changes: object) -> ShownOrder:
     values: dict[str, object] = {
         "id": ORDER_ID, "device_id": "kofe-1", "device_name": "Lobby", "location": "Tverskaya 1",
+        "time_zone": "Europe/Moscow",
         "merchant_name": "Coffee by the lake", "drink_id": "latte", "drink_name": "Латте", "size": "medium",
         "price": Money(15_000, "RUB"), "status": "pending", "reason": "", "brew_state": None, "refund_status": None,
         "receipt_address": None, "receipt_status": None, "language": "ru", "invoice_id": INVOICE_ID, "version": 2,
@@ -155,3 +156,13 @@ def test_what_becomes_of_the_receipt_is_said_plainly(address: str | None, status
     line = receipt_line(shown(receipt_address=address, receipt_status=status), Texts("en", TEXTS))
     assert words in line
     assert "anna@" not in line
+
+
+def test_moments_are_of_the_machines_time_zone() -> None:
+    english = Texts("en", TEXTS)
+    there = status_of(shown(time_zone="Asia/Vladivostok"), english, "token", NOW)
+    here = status_of(shown(time_zone="Europe/Moscow"), english, "token", NOW)
+    nowhere = status_of(shown(time_zone="Nowhere/At_all"), english, "token", NOW)
+    assert "19:15" in there["until"]
+    assert "12:15" in here["until"]
+    assert nowhere["until"] == here["until"]

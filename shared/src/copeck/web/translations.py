@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from datetime import datetime
-from zoneinfo import ZoneInfo
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from babel.dates import format_date, format_time
 from babel.numbers import format_currency
@@ -73,9 +73,18 @@ def _accepted(header: str) -> str:
 class Texts:
     """The texts of one language; a missing one is a KeyError in development and in tests, not an empty page."""
 
-    def __init__(self, language: str, texts: Mapping[str, Mapping[str, str]]) -> None:
+    def __init__(self, language: str, texts: Mapping[str, Mapping[str, str]], zone: ZoneInfo = _ZONE) -> None:
         self.language = language
         self._texts = {**SHARED_TEXTS[language], **texts.get(language, {})}
+        self._zone = zone
+
+    def in_zone(self, name: str) -> "Texts":
+        """Return the same texts with moments of another time zone: where the thing stands that they are about."""
+        try:
+            zone = ZoneInfo(name)
+        except (ZoneInfoNotFoundError, ValueError, OSError):
+            zone = self._zone
+        return Texts(self.language, {self.language: self._texts}, zone)
 
     def __call__(self, key: str, **values: object) -> str:
         """Return a text with its values put in."""
@@ -99,7 +108,7 @@ class Texts:
 
     def day(self, moment: datetime) -> str:
         """Show a day."""
-        return format_date(moment.astimezone(_ZONE).date(), format="long", locale=self.language)
+        return format_date(moment.astimezone(self._zone).date(), format="long", locale=self.language)
 
     def moment(self, moment: datetime) -> str:
         """Show a day and a time, to the minute."""
@@ -110,9 +119,9 @@ class Texts:
         return self._moment(moment, "HH:mm:ss")
 
     def _moment(self, moment: datetime, time_pattern: str) -> str:
-        local = moment.astimezone(_ZONE)
+        local = moment.astimezone(self._zone)
         day = format_date(local.date(), format="medium", locale=self.language)
-        return f"{day}, {format_time(local, time_pattern, tzinfo=_ZONE, locale=self.language)}"
+        return f"{day}, {format_time(local, time_pattern, tzinfo=self._zone, locale=self.language)}"
 
 
 def check_texts(texts: Mapping[str, Mapping[str, str]]) -> None:

@@ -71,6 +71,7 @@ async def status_page(request: Request, context: Ctx, order_id: UUID) -> Respons
         "place": f"{order.device_name}, {order.location}" if order.location else order.device_name,
         "status": status_of(order, texts, token, context.clock.now()),
         "steps": STEPS,
+        "moment": texts.in_zone(order.time_zone).moment,
         "own_path": order_path(order_id, token),
         "pay_path": f"{path}/pay?k={token}&lang={texts.language}",
         "cancel_path": f"{path}/cancel?k={token}&lang={texts.language}",

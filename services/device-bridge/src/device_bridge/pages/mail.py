@@ -11,7 +11,7 @@ from device_bridge.store.showing import ShownOrder
 
 def compose(order: ShownOrder, kind: Kind, address: str, url: str) -> Mail:
     """Return the receipt of an order, or the note that its money went back."""
-    texts = Texts(order.language, TEXTS)
+    texts = Texts(order.language, TEXTS).in_zone(order.time_zone)
     amount, size = texts.money(order.price), texts(f"size_{order.size}")
     place = f"{order.device_name}, {order.location}" if order.location else order.device_name
     if kind == "refund":

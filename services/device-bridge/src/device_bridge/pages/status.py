@@ -48,7 +48,9 @@ def status_of(order: ShownOrder, texts: Texts, token: str, now: datetime) -> dic
         "stage": stage.value,
         "title": texts(f"stage_{stage}"),
         "text": _text(order, stage, texts, amount),
-        "until": texts("paid_by_until", moment=texts.moment(order.expires_at)) if payable else "",
+        "until": texts("paid_by_until", moment=texts.in_zone(order.time_zone).moment(order.expires_at))
+        if payable
+        else "",
         "tone": look.tone,
         "step": look.step,
         # One that only looks expired may still turn out to have been paid in time.

@@ -26,7 +26,7 @@ RU: dict[str, str] = {
     "steps": "Ход заказа",
     "step_pay": "Оплата",
     "step_send": "Автомат",
-    "step_brew": "Готовится",
+    "step_brew": "Готовим",
     "step_take": "Можно забрать",
     "pay_now": "Перейти к оплате",
     "cancel": "Отменить заказ",

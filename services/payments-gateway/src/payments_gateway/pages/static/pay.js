@@ -11,6 +11,8 @@
   var SLOW_AFTER_MS = 15000;
   var GIVE_UP_AFTER_MS = 15 * 60 * 1000;
   var LEAVE_AFTER_MS = 800;
+  /* A drink that could not be made may be refunded before its payment was seen here. */
+  var SETTLED = ["paid", "refunded", "refunded_part"];
   var watching = 0;
   var leaving = false;
 
@@ -26,7 +28,7 @@
     if (button) { button.hidden = name !== "payable"; }
     /* Who came from an order may go back to it at any time, and is led there once the money has arrived. */
     home.hidden = open && !data.back;
-    if (name === "paid" && data.back && !leaving) {
+    if (SETTLED.indexOf(name) >= 0 && data.back && !leaving) {
       leaving = true;
       setTimeout(function () { location.assign(data.back); }, LEAVE_AFTER_MS);
     }
