@@ -41,7 +41,7 @@ EN: dict[str, str] = {
     "receipt_phone": "The phone {address} is kept with the order. We send no SMS: everything stays on this page.",
     "receipt_none": "No e-mail was given: the order and the sum stay on this page.",
     "order_number": "Order number",
-    "ordered_at": "Made",
+    "ordered_at": "Ordered",
     "paid_at": "Paid",
     # Stages of an order.
     "stage_preparing": "Preparing the invoice",

@@ -41,7 +41,7 @@ RU: dict[str, str] = {
     "receipt_phone": "Телефон {address} записан в заказе. СМС не отправляем: заказ и сумма остаются на этой странице.",
     "receipt_none": "Почта не указана: заказ и сумма остаются на этой странице.",
     "order_number": "Номер заказа",
-    "ordered_at": "Создан",
+    "ordered_at": "Заказан",
     "paid_at": "Оплачен",
     # Stages of an order.
     "stage_preparing": "Готовим счёт",
