@@ -72,9 +72,8 @@ class Mailer:
             codes = [code for code, _ in error.recipients.values()]
             raise _failure(codes[0] if codes else 0) from None
         except smtplib.SMTPResponseException as error:
-            # A 5xx of the server to our greeting or login is our own fault, to be mended: the message is not refused.
-            permanent = isinstance(error, smtplib.SMTPDataError | smtplib.SMTPSenderRefused)
-            raise _failure(error.smtp_code if permanent else 0) from None
+            # A 5xx to our greeting, login or sender is our own fault, to be mended: the message is not refused.
+            raise _failure(error.smtp_code if isinstance(error, smtplib.SMTPDataError) else 0) from None
         except (smtplib.SMTPException, OSError) as error:
             raise MailFailed(type(error).__name__) from None
 

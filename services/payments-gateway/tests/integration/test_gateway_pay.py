@@ -220,3 +220,17 @@ async def test_an_invoice_can_be_paid_while_the_bus_is_down(
     other = await stored()
     assert (await notify("check", payment(other))).json() == {"code": 0}
     assert (await notify("pay", payment(other))).json() == {"code": 0}
+
+
+async def test_the_page_leads_back_to_the_order_that_it_was_opened_from(
+    client: httpx2.AsyncClient, told: Told
+) -> None:
+    order = f"/m/orders/{new_id()}?k=secret-token"
+    invoice_id = await told()
+    page = await client.get(f"/pay/{invoice_id}", params={"lang": "en", "back": order})
+    assert f'<p id="home" ><a href="{order}">To the order</a></p>' in page.text
+    assert f'"back": "{order}"' in page.text
+    for elsewhere in ("//evil.example/m/orders/1", "https://evil.example", "/admin"):
+        page = await client.get(f"/pay/{invoice_id}", params={"lang": "en", "back": elsewhere})
+        assert elsewhere not in page.text.replace(f"back={elsewhere}", "")
+        assert '<a href="/">To my account</a>' in page.text

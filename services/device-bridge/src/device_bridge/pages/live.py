@@ -153,14 +153,17 @@ async def stream(
     end, beat_at = loop.time() + limit_s, loop.time() + BEAT_S
     while not told["final"] and not is_stopping() and loop.time() < end:
         order = await watch.next(_LOOK_S)
-        document = render(order or first)
+        if order is None and loop.time() < beat_at:
+            continue
+        # Also when nobody changed anything: an order may have expired by time alone.
+        first = order or first
+        document = render(first)
         if document != told and document["version"] >= told["version"]:
-            first, told = order or first, document
+            told = document
             yield event_of(told)
-            beat_at = loop.time() + BEAT_S
         elif loop.time() >= beat_at:
             yield ": beat\n\n"
-            beat_at = loop.time() + BEAT_S
+        beat_at = loop.time() + BEAT_S
 
 
 def event_of(document: dict[str, Any]) -> str:
