@@ -5,7 +5,6 @@ No heartbeat may be missed, no machine shown as off, and a paid order's command 
 
 import asyncio
 import json
-import os
 import random
 import statistics
 import threading
@@ -26,6 +25,7 @@ from tests.coffee import large_fleet
 from tests.coffee.ear import Ear
 from tests.coffee.latency import order_of
 from tests.coffee.till import Till
+from tests.coffee.used import Used
 from tests.e2e.coffee_scenario import PREFIX
 from tests.e2e.scenario import Site
 
@@ -108,22 +108,6 @@ class Brews:
             self.troubles[str(error)[:160]] += 1
 
 
-@dataclass
-class Usage:
-    """What a process has used: processor seconds so far, and the most memory that it held."""
-
-    cpu_s: float
-    rss_mib: float
-
-    @classmethod
-    def of(cls, pid: int) -> "Usage":
-        """Read it from the kernel, with the children's share."""
-        words = Path(f"/proc/{pid}/stat").read_text(encoding="ascii", errors="replace").rpartition(")")[2].split()
-        status = Path(f"/proc/{pid}/status").read_text(encoding="ascii", errors="replace")
-        peak = next(line for line in status.splitlines() if line.startswith("VmHWM"))
-        return cls(sum(map(int, words[11:15])) / os.sysconf("SC_CLK_TCK"), int(peak.split()[1]) / 1024)
-
-
 def heard(bridge_url: str) -> Counter[str]:
     """Return what the bridge has heard and said so far, by its own counters."""
     text = httpx2.get(f"{bridge_url}/metrics", timeout=10, trust_env=False).raise_for_status().text
@@ -163,8 +147,9 @@ def _measure(
     bridge_url, database_url = state["urls"]["device-bridge"], state["databases"]["postgres"]
     processes = {name: stack.processes[name] for name in _MEASURED} | {"mosquitto": stack.infra.processes["mosquitto"]}
     watch, brews, stopped = Watch(site, names), Brews(), threading.Event()
-    fleet_before, heard_before = _stats(site), heard(bridge_url)
-    used_before = {name: Usage.of(process.pid or 0) for name, process in processes.items()}
+    heard_before, fleet_before = heard(bridge_url), _stats(site)
+    between = heard(bridge_url)["heartbeat done"] - heard_before["heartbeat done"]
+    used_before = Used.of(processes)
     watching = threading.Thread(target=watch.run, args=(database_url, stopped, seed), daemon=True)
     watching.start()
     began = time.monotonic()
@@ -178,7 +163,7 @@ def _measure(
     took_s = time.monotonic() - began
     stopped.set()
     watching.join(timeout=60)
-    used_after = {name: Usage.of(process.pid or 0) for name, process in processes.items()}
+    used = Used.of(processes)
     counted = _count_heartbeats(site, bridge_url, fleet_before, heard_before)
     heard_after = heard(bridge_url)
     seen = _on_the_wire(ear, brews)
@@ -188,6 +173,7 @@ def _measure(
     return {
         "seconds": round(took_s, 1),
         "heartbeats": counted | {
+            "counted_within": between,
             "expected_at_least": int(len(names) * (took_s // HEARTBEAT_S)),
             "oldest_s": round(watch.oldest_heartbeat_s, 1),
             "machines_with_a_late_one": len(watch.late),
@@ -204,13 +190,7 @@ def _measure(
             "troubles": dict(brews.troubles.most_common(10)),
         },
         "messages": {name: heard_after[name] - heard_before[name] for name in sorted(heard_after)},
-        "processes": {
-            name: {
-                "cores": round((used_after[name].cpu_s - used.cpu_s) / took_s, 3),
-                "peak_mib": round(used_after[name].rss_mib, 1),
-            }
-            for name, used in used_before.items()
-        },
+        "processes": used.since(used_before, took_s),
     }  # fmt: skip
 
 
@@ -229,7 +209,7 @@ def _count_heartbeats(
         if time.monotonic() > deadline:
             break
         time.sleep(0.1)
-    # What came between two questions counts as heard, never as missed.
+    # What came between the first two questions counts as heard; the database tells of every single machine.
     return {"sent": sent, "heard": known, "missed": max(0, sent - known)}
 
 

@@ -19,12 +19,14 @@ from deploy.devstack.stack import Stack
 from tests.coffee.ear import Ear
 from tests.coffee.machines import set_up
 from tests.coffee.till import Ordered, Till
+from tests.coffee.used import Used
 from tests.e2e.scenario import Site, eventually
 
 OUTPUT = Path("build/coffee-latency.json")
 P99_MS_MAX = 300.0
 RATE_PER_S = 50
 _WARM_UP_S = 1
+_MEASURED = ("payments-gateway", "billing-state-updater", "device-bridge", "machines")
 _PREPARE_AT_ONCE = 8
 _ARRIVE_TIMEOUT_S = 30.0
 _BREWED_TIMEOUT_S = 60.0
@@ -50,25 +52,31 @@ async def _prepare(till: Till, devices: tuple[str, ...], count: int) -> list[Ord
 
 
 async def _measure(
-    state: dict[str, Any], devices: tuple[str, ...], ear: Ear, rate: int, seconds: int
-) -> dict[str, Any]:
-    till = Till(state)
+    stack: Stack, devices: tuple[str, ...], ear: Ear, rate: int, seconds: int
+) -> tuple[dict[str, Any], dict[str, float]]:
+    """Return the figures, and when each order's callback was sent, by the wall clock."""
+    till = Till(stack.state())
     orders = await _prepare(till, devices, rate * (seconds + _WARM_UP_S))
     say("latency", f"{len(orders)} orders wait to be paid")
     began: dict[str, float] = {}
+    sent_at: dict[str, float] = {}
     answers: dict[str, float] = {}
 
     async def pay(one: Ordered) -> None:
+        sent_at[one.order_id] = time.time()
         began[one.order_id], answered = await till.pay(one)
         answers[one.order_id] = answered - began[one.order_id]
 
     tasks = []
+    processes = {name: process for name, process in stack.processes.items() if name in _MEASURED}
+    used = Used.of(processes)
     start = time.monotonic()
     for n, one in enumerate(orders):
         await asyncio.sleep(max(0.0, start + n / rate - time.monotonic()))
         tasks.append(asyncio.create_task(pay(one)))
     await asyncio.gather(*tasks)
     took_s = time.monotonic() - start
+    processes_used = Used.of(processes).since(used, took_s)
     await till.close()
     deadline = time.monotonic() + _ARRIVE_TIMEOUT_S
     seen: dict[str, float] = {}
@@ -80,7 +88,7 @@ async def _measure(
     measured = [one.order_id for one in orders[rate * _WARM_UP_S :]]
     samples = sorted(seen[order] - began[order] for order in measured if order in seen)
     steady = sorted(answers[order] for order in measured)
-    return {
+    report = {
         "orders": len(measured),
         "rate_per_s": rate,
         "kept_rate_per_s": round(len(orders) / took_s, 1),
@@ -90,6 +98,27 @@ async def _measure(
         "max_ms": round(samples[-1] * 1000, 1),
         "callback_answer_p50_ms": round(statistics.median(steady) * 1000, 1),
         "callback_answer_p99_ms": round(steady[int(len(steady) * 0.99)] * 1000, 1),
+        "processes": processes_used,
+    }
+    return report, {order: sent_at[order] for order in measured}
+
+
+_STEPS = """
+SELECT o.id::text, extract(epoch FROM o.paid_at)::float8, extract(epoch FROM c.issued_at)::float8
+FROM devices.orders AS o JOIN devices.brew_commands AS c ON c.order_id = o.id
+"""
+
+
+def _steps(database: "psycopg.Connection[tuple[Any, ...]]", sent_at: dict[str, float]) -> dict[str, float]:
+    """Return how much of the way is whose, medians in milliseconds: to the updater's decision, and to the command."""
+    paid, issued = [], []
+    for order, paid_at, issued_at in database.execute(_STEPS).fetchall():
+        if order in sent_at:
+            paid.append(paid_at - sent_at[order])
+            issued.append(issued_at - paid_at)
+    return {
+        "callback_to_paid_p50_ms": round(statistics.median(paid) * 1000, 1),
+        "paid_to_command_p50_ms": round(statistics.median(issued) * 1000, 1),
     }
 
 
@@ -101,10 +130,11 @@ def run(rate: int, seconds: int, machines: int) -> dict[str, Any]:
         ear = Ear(state["servers"]["mqtt_url"], "latency-ear")
         ear.start()
         try:
-            report = asyncio.run(_measure(state, shops.devices, ear, rate, seconds))
+            report, sent_at = asyncio.run(_measure(stack, shops.devices, ear, rate, seconds))
         finally:
             ear.stop()
         with psycopg.connect(state["databases"]["postgres"], autocommit=True) as database:
+            report |= _steps(database, sent_at)
             report["orders_ended"] = _ended(database, (seconds + _WARM_UP_S) * rate)
     return report | {"machines": machines, "failed": _failures(report)}
 
