@@ -35,7 +35,7 @@ def test_what_coffee_promises_has_a_test(capsys: pytest.CaptureFixture[str], mon
 
 def test_a_promise_without_a_test_is_named(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.argv", ["coverage_map", "--coffee"])
-    untested = {Thing("promise", "frame vector"): [], ENDPOINT: []}
+    untested: dict[Thing, list[str]] = {Thing("promise", "frame vector"): [], ENDPOINT: []}
     monkeypatch.setattr(coverage_map, "coverage", lambda: untested)
     assert coverage_map.main() == 1
     said = capsys.readouterr().out

@@ -210,7 +210,7 @@ def test_a_price_of_nothing_from_the_machine_is_no_price(
     with machines_of(site) as machines:
         call(machines, "PUT", f"/control/machines/{kiosk.device}", json=config)
 
-    def menu() -> dict[str, Any] | None:
+    def menu() -> dict[tuple[str, str], Any] | None:
         answer = call(buyer, "GET", f"{PREFIX}/public/devices/{kiosk.device}").json()
         found = {(line["drink"], line["size"]): line for line in answer["drinks"]}
         return found if found["latte", "medium"]["price"] == money("175.00") else None
