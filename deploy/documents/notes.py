@@ -183,14 +183,14 @@ def _refund_of_order(follows: str) -> Path:
 DEVICES: dict[str, Path] = {
     "invoice.issued": _invoice_of_order("the buyer may pay: order `pending`"),
     "invoice.paid": _invoice_of_order(
-        "a brew command, sent to the machine after the commit; `invoice.refund` where the payment buys nothing any more",
+        "a brew command, sent to the machine after the commit; `invoice.refund` where the payment buys nothing now",
         "devices.orders, order_history, brew_commands, inbox, outbox",
     ),
     "invoice.canceled": _invoice_of_order("order `not_paid`"),
     "invoice.expired": _invoice_of_order("order `not_paid`"),
     "invoice.voided": _invoice_of_order("order `not_paid`"),
     "invoice.late_payment_received": _invoice_of_order("the order shows that the money is coming back"),
-    "refund.requested": _refund_of_order("asked for by somebody else while the cup is not made: the command is revoked"),
+    "refund.requested": _refund_of_order("asked for by somebody else before the cup is made: the command is revoked"),
     "refund.pending": _refund_of_order("the order shows it"),
     "refund.succeeded": _refund_of_order("the order shows it; an e-mail"),
     "refund.failed": _refund_of_order("an incident for a manager"),
@@ -220,12 +220,12 @@ SENT_FROM: dict[str, str] = {
     "invoice.issue": "`subscriptions` when a period is to be paid, or by a manager (`POST /admin/api/v1/invoices`); "
     "the gateway for a deposit (`POST /payments/api/v1/payments/deposit`); `devices` when a buyer orders a cup "
     "(`POST /m/{device}/orders`)",
-    "invoice.cancel": "`subscriptions` when a subscription ends unpaid or its price changes, or by a manager; `devices` "
-    "when a buyer thinks better of it, or a machine is stopped",
+    "invoice.cancel": "`subscriptions` when a subscription ends unpaid or its price changes, or by a manager; "
+    "`devices` when a buyer thinks better of it, or a machine is stopped",
     "invoice.expire": "`reminder-cron`, from rows of `state_api.invoices_due_v1` that it claimed",
     "invoice.capture": "a manager (`POST /admin/api/v1/invoices/{id}/capture`)",
-    "invoice.refund": "a manager, or `subscriptions` for a period that nobody wants; `devices` in the commit that fails a "
-    "paid order",
+    "invoice.refund": "a manager, or `subscriptions` for a period that nobody wants; `devices` in the commit that fails "
+    "a paid order",
     "payment.report": "the gateway: a callback, a checkout that began, an answer of the provider, the janitor",
     "refund.report": "the gateway: a callback, an answer of the provider, the janitor",
     "payout.request": "a manager or a merchant (`POST /payments/api/v1/payouts`), a file of payouts "

@@ -14,8 +14,8 @@ A transition that is not drawn here is forbidden. The tables are
 [`billing_state_updater/domain/machines.py`](../services/billing-state-updater/src/billing_state_updater/domain/machines.py),
 [`subscriptions/domain/machine.py`](../services/subscriptions/src/subscriptions/domain/machine.py),
 [`device_bridge/domain/machine.py`](../services/device-bridge/src/device_bridge/domain/machine.py) and
-[`device_bridge/domain/brewing.py`](../services/device-bridge/src/device_bridge/domain/brewing.py); tests assert every pair
-(status, event), forbidden ones too, against expectations written by hand.
+[`device_bridge/domain/brewing.py`](../services/device-bridge/src/device_bridge/domain/brewing.py); tests assert every
+pair (status, event), forbidden ones too, against expectations written by hand.
 """
 
 _WORDS = {
@@ -26,8 +26,8 @@ _WORDS = {
     "payout": "The source is debited when a payout becomes pending, and again at each retry.",
     "subscription": "What a customer has; an invoice pays for each period.",
     "order": "One cup for one buyer. `failed` always has a refund on its way, in the same commit.",
-    "brew command": "What a machine is told about one order, and what it says back; before the money goes back, a machine "
-    "that may have the command is asked to forget it.",
+    "brew command": "What a machine is told about one order, and what it says back; before the money goes back, a "
+    "machine that may have the command is asked to forget it.",
 }
 
 _SELF_MIN = 4
@@ -75,9 +75,7 @@ def documents() -> dict[str, str]:
     tables["subscription"] = {
         (before.value, event.value): after.value for (before, event), after in TRANSITIONS.items()
     }
-    tables["order"] = {
-        (before.value, event.value): after.value for (before, event), after in ORDER_TRANSITIONS.items()
-    }
+    tables["order"] = {(before.value, event.value): after.value for (before, event), after in ORDER_TRANSITIONS.items()}
     tables["brew command"] = {
         (before.value, event.value): after.value for (before, event), after in BREW_TRANSITIONS.items()
     }

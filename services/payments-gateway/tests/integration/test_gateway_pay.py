@@ -222,9 +222,7 @@ async def test_an_invoice_can_be_paid_while_the_bus_is_down(
     assert (await notify("pay", payment(other))).json() == {"code": 0}
 
 
-async def test_the_page_leads_back_to_the_order_that_it_was_opened_from(
-    client: httpx2.AsyncClient, told: Told
-) -> None:
+async def test_the_page_leads_back_to_the_order_that_it_was_opened_from(client: httpx2.AsyncClient, told: Told) -> None:
     order = f"/m/orders/{new_id()}?k=secret-token"
     invoice_id = await told()
     page = await client.get(f"/pay/{invoice_id}", params={"lang": "en", "back": order})

@@ -46,7 +46,8 @@ class ShownOrder:
 
 
 _ORDERS = sa.text("""
-SELECT o.id, o.device_id, d.name AS device_name, d.location, d.time_zone, m.name AS merchant_name, o.drink_id, o.drink_name, o.size,
+SELECT o.id, o.device_id, d.name AS device_name, d.location, d.time_zone, m.name AS merchant_name,
+    o.drink_id, o.drink_name, o.size,
     o.price_minor, o.currency, o.status, o.reason, c.state AS brew_state, o.refund_status, o.receipt_address,
     r.status AS receipt_status, o.language, o.invoice_id, o.version, o.created_at, o.expires_at, o.paid_at
 FROM devices.orders o
