@@ -224,8 +224,8 @@ SENT_FROM: dict[str, str] = {
     "`devices` when a buyer thinks better of it, or a machine is stopped",
     "invoice.expire": "`reminder-cron`, from rows of `state_api.invoices_due_v1` that it claimed",
     "invoice.capture": "a manager (`POST /admin/api/v1/invoices/{id}/capture`)",
-    "invoice.refund": "a manager, or `subscriptions` for a period that nobody wants; `devices` in the commit that fails "
-    "a paid order",
+    "invoice.refund": "a manager, or `subscriptions` for a period that nobody wants; `devices` in the commit that "
+    "fails a paid order",
     "payment.report": "the gateway: a callback, a checkout that began, an answer of the provider, the janitor",
     "refund.report": "the gateway: a callback, an answer of the provider, the janitor",
     "payout.request": "a manager or a merchant (`POST /payments/api/v1/payouts`), a file of payouts "
