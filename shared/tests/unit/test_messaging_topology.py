@@ -93,7 +93,11 @@ def matches(pattern: str, key: str) -> bool:
 
 
 # Whose invoices each service hears of.
-HEARD = {"subscriptions": {"subscription"}, "gateway": {"subscription", "coffee", "topup", "manual"}}
+HEARD = {
+    "subscriptions": {"subscription"},
+    "gateway": {"subscription", "coffee", "topup", "manual"},
+    "devices": {"coffee"},
+}
 
 
 @pytest.mark.parametrize("name", sorted(REGISTRY))
