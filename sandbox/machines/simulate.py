@@ -69,8 +69,8 @@ async def set_up(
     """Make the machines that are missing, hand them to the fleet, and return all their names."""
     names = [f"{prefix}-{number:04d}" for number in range(1, count + 1)]
     async with (
-        httpx2.AsyncClient(base_url=api_url, timeout=_TIMEOUT_S) as api,
-        httpx2.AsyncClient(base_url=control_url, timeout=_TIMEOUT_S) as control,
+        httpx2.AsyncClient(base_url=api_url, timeout=_TIMEOUT_S, trust_env=False) as api,
+        httpx2.AsyncClient(base_url=control_url, timeout=_TIMEOUT_S, trust_env=False) as control,
     ):
         listed = (await control.get("/control/machines", params={"limit": 10_000})).json()
         known = {item["device"] for item in listed["items"]}

@@ -32,6 +32,9 @@ _WAITING_MAX = 10_000
 _HEARD_MAX = 50_000
 _EXPIRY_S_MAX = 2**32 - 1
 _REFUSED = 0x80
+_STEADY_S = 5.0
+# paho's words for a message that it did not even begin to write; this client is thrown away with its queue then.
+_NOTHING_WRITTEN = frozenset({4, 15})
 
 
 class NotConnectedError(Exception):
@@ -112,7 +115,7 @@ class Link:
             try:
                 await self._serving
             except (aiomqtt.MqttError, OSError, ValueError) as error:
-                if asyncio.get_running_loop().time() - started > 60.0:
+                if asyncio.get_running_loop().time() - started > _STEADY_S:
                     failures = 0
                 delay_s = backoff.delay_s(failures)
                 failures += 1
@@ -196,6 +199,9 @@ class Link:
         try:
             await client.publish(topic, payload, qos=quality, properties=properties, timeout=timeout_s)
         except (aiomqtt.MqttError, OSError, ValueError) as error:
+            if isinstance(error, aiomqtt.MqttCodeError) and error.rc in _NOTHING_WRITTEN:
+                PUBLISHED.labels(self._profile.name, "not_connected").inc()
+                raise NotConnectedError(self._profile.name) from error
             PUBLISHED.labels(self._profile.name, "unknown").inc()
             raise OutcomeUnknownError(str(error)) from error
         PUBLISHED.labels(self._profile.name, "published").inc()
