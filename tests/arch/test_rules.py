@@ -29,6 +29,18 @@ def test_every_test_file_has_a_name_of_its_own() -> None:
     assert sorted({name for name in names if names.count(name) > 1}) == []
 
 
+def test_every_integration_test_says_so() -> None:
+    """Without its mark a test would run among the unit tests, against whatever server this machine happens to have."""
+    unmarked = [
+        source.path
+        for source in repository()
+        if "/tests/integration/" in source.path
+        and source.name.startswith("test_")
+        and "pytest.mark.integration" not in (ROOT / source.path).read_text(encoding="utf-8")
+    ]
+    assert unmarked == []
+
+
 def test_no_commit_carries_private_settings() -> None:
     """A secret in the history is a secret no more."""
     private = [

@@ -55,7 +55,12 @@ def test_two_migration_jobs_at_once_leave_every_schema_at_its_head(fresh: str) -
         _, errors = job.communicate(timeout=120)
         assert job.returncode == 0, errors
     engine = sa.create_engine(driver_url(database_url(fresh)))
-    schemas = {"billing-state-updater": "state", "payments-gateway": "gateway", "reminder-cron": "reminders"}
+    schemas = {
+        "billing-state-updater": "state",
+        "device-bridge": "devices",
+        "payments-gateway": "gateway",
+        "reminder-cron": "reminders",
+    }
     with engine.connect() as connection:
         for tree in migration_trees():
             service = tree.parent.name

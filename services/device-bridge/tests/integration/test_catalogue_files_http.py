@@ -10,6 +10,8 @@ from copeck.testkit.tokens import TokenMint
 
 from .catalogue_site import Person, Site, site_of
 
+pytestmark = pytest.mark.integration
+
 DRINKS = "drink_id,size,name,price,vat_code\nlatte,small,Латте,129.00,1\nlatte,large,Латте,159.00,1\n"
 BAD = f"{DRINKS}mocha,huge,Мокко,0,1\nlatte,small,Again,1.00,\n"
 DEVICES = 'id,name,location,time_zone,model\nkofe-1,Lobby,"Nevsky, 1",Europe/Moscow,mqtt-v1\n'

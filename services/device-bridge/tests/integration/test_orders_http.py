@@ -14,6 +14,8 @@ from copeck.testkit.tokens import TokenMint
 
 from .catalogue_site import Person, Site, site_of
 
+pytestmark = pytest.mark.integration
+
 NOVEMBER = {"date_from": "2026-11-01", "date_to": "2026-11-30"}
 
 
