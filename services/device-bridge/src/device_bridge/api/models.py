@@ -78,7 +78,8 @@ class MerchantCreate(StrictModel):
     active_until: AwareDatetime | None = Field(default=None, description="Sells until then; null: without an end.")
     mode: ModeName = Field(
         default="platform_shop",
-        description="`platform_shop`: we collect and owe the balance. `own_shop`: the money is the merchant's at once.",
+        description="`platform_shop`: we collect and owe the balance. `own_shop`: the money is the merchant's at once,"
+        " paid at the shop of `PUT /payments/api/v1/merchants/{id}/shop`.",
     )
     currency: Currency = "RUB"
     commission_bps: Commission = 500

@@ -15,7 +15,8 @@ from device_bridge.domain.commission import COMMISSION_BPS_MAX
 from device_bridge.domain.model import Device, Drink, Merchant, Mode, PriceRule
 from device_bridge.drivers.registry import MODELS
 from device_bridge.handlers.context import Work
-from device_bridge.store import devices, drinks, merchants
+from device_bridge.handlers.steps import cancel_unpaid_of
+from device_bridge.store import devices, drinks, lookups, merchants
 
 # What the audit does not repeat: it is masked wherever it is shown.
 _HIDDEN = frozenset({"payout_details"})
@@ -103,7 +104,10 @@ def _check_commission(basis_points: int) -> None:
 
 
 async def change_merchant(work: Work, merchant_id: UUID, if_match: str, changes: Mapping[str, Any]) -> Merchant:
-    """Change a merchant's terms; orders that are made already keep theirs."""
+    """Change a merchant's terms; orders that are made already keep theirs.
+
+    One who stops selling stops all machines at once: orders that wait for money are taken back.
+    """
     known = await merchants.find(work.tx, merchant_id, lock=True)
     if known is None:
         raise NotFoundError("There is no such merchant.")
@@ -115,6 +119,9 @@ async def change_merchant(work: Work, merchant_id: UUID, if_match: str, changes:
     if known.payout_details != changed.payout_details:
         after["payout_details"] = "changed"
     await work.note("merchant.change", "merchant", merchant_id, before=before, after=after)
+    if known.selling and not changed.selling:
+        for device_id in await lookups.machines_with_unpaid_orders(work.tx, merchant_id):
+            await cancel_unpaid_of(work, device_id)
     return changed
 
 

@@ -8,9 +8,10 @@ from uuid import UUID
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from device_bridge.domain.machine import UNPAID
 from device_bridge.domain.model import Device
 from device_bridge.store.devices import device_of
-from device_bridge.tables import brew_reports, devices, merchants, receipts
+from device_bridge.tables import brew_reports, devices, merchants, orders, receipts
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +49,13 @@ async def known_merchants(tx: AsyncConnection, merchant_ids: Collection[UUID]) -
     if not merchant_ids:
         return set()
     return set((await tx.execute(sa.select(merchants.c.id).where(merchants.c.id.in_(merchant_ids)))).scalars())
+
+
+async def machines_with_unpaid_orders(tx: AsyncConnection, merchant_id: UUID) -> list[str]:
+    """Return a merchant's machines at which somebody is about to pay; a thousand at most."""
+    waiting = (orders.c.merchant_id == merchant_id, orders.c.status.in_([status.value for status in UNPAID]))
+    query = sa.select(orders.c.device_id).where(*waiting).distinct().order_by(orders.c.device_id).limit(1000)
+    return list((await tx.execute(query)).scalars())
 
 
 async def receipts_of(tx: AsyncConnection, order_id: UUID) -> list[Receipt]:
