@@ -63,7 +63,7 @@ async def _decide(context: Context, order_id: UUID) -> Order | None:
         if order is None or command is None:
             return None
         work = Work(context, tx, context.clock.now(), SERVICE)
-        policy = context.drivers.policy(command.model)
+        policy = context.policy(command.model)
         outcome = brews.due(order, command, work.now, policy, context.limits, new_id())
         if isinstance(outcome, Applied):
             return await carry_out(work, order, outcome)

@@ -26,7 +26,7 @@ pytestmark = pytest.mark.integration
         ("paid", ("make_pending", "", None)),
         ("expired", ("not_paid", "expired", None)),
         ("canceled", ("not_paid", "canceled", None)),
-        ("refunded", ("failed", "stopped", "requested")),
+        ("refunded", ("failed", "refunded", "succeeded")),
     ],
 )
 async def test_an_invoice_whose_event_never_came(
@@ -146,6 +146,15 @@ async def test_an_order_whose_invoice_nobody_ever_made_ends(fleet: Fleet) -> Non
     await fleet.pass_s(121)
     assert await catch_up(fleet.context) == 1
     assert await fleet.ends(order) == ("not_paid", "expired", None)
+
+
+async def test_a_model_that_lost_its_driver_keeps_nobodys_money(fleet: Fleet) -> None:
+    await fleet.device()
+    order = await fleet.paid()
+    del fleet.machines.by_model["talkative"]
+    await fleet.send()
+    await fleet.pass_s(60)
+    assert await fleet.ends(order) == ("failed", "no_answer", "requested")
 
 
 async def test_two_clocks_decide_once(fleet: Fleet) -> None:

@@ -81,6 +81,28 @@ def test_a_payment_that_buys_nothing_goes_back_at_once(
     assert (done.order.refund_status, done.order.refund_id) == ("requested", REFUND_ID)
 
 
+@pytest.mark.parametrize(
+    ("status", "refund_status", "effects"),
+    [
+        ("refunded", "succeeded", ()),
+        ("charged_back", "succeeded", ()),
+        ("partially_refunded", "requested", (RefundInvoice(REFUND_ID, "refunded"),)),
+        ("disputed", "requested", (RefundInvoice(REFUND_ID, "refunded"),)),
+    ],
+)
+def test_money_that_has_gone_back_before_we_heard_of_it(
+    status: str, refund_status: str, effects: tuple[object, ...]
+) -> None:
+    done = applied(pay(an_order(), status=status))
+    assert (done.order.status, done.order.reason, done.order.refund_status) == (
+        Status.FAILED,
+        "refunded",
+        refund_status,
+    )
+    assert done.effects == effects
+    assert done.command is None
+
+
 def test_paid_in_the_last_moment_is_paid_in_time() -> None:
     done = applied(pay(an_order(), paid_at=NOW + timedelta(minutes=15), now=NOW + timedelta(minutes=15)))
     assert done.order.status is Status.MAKE_PENDING

@@ -26,6 +26,9 @@ from device_bridge.domain.outcomes import (
     WakeSender,
 )
 
+RETURNED = frozenset({"refunded", "charged_back"})
+"""Statuses of an invoice whose money is with the payer again."""
+
 BREWING_LEAST = timedelta(seconds=5)
 """A command that would have less time than this is not given: the money goes back at once."""
 
@@ -88,8 +91,12 @@ def cancel(order: Order, reason: Reason, now: datetime) -> Outcome:
     return apply(order, Event.CANCELLATION_ASKED, now, (CancelInvoice(reason.value),), reason=reason.value)
 
 
-def why_not_brewed(order: Order, paid_at: datetime, now: datetime, *, selling: bool) -> Reason | None:
-    """Return why a payment buys no coffee any more; None when it does."""
+def why_not_brewed(
+    order: Order, paid_at: datetime, now: datetime, *, selling: bool, status: str = "paid"
+) -> Reason | None:
+    """Return why a payment buys no coffee any more; None when it does. `status` is the invoice's."""
+    if status != "paid":
+        return Reason.REFUNDED
     if order.reason == Reason.STOPPED.value or not selling:
         return Reason.STOPPED
     if order.status in UNPAID and order.reason:
@@ -112,14 +119,20 @@ def paid(
     limits: Limits,
     command_id: UUID,
     refund_id: UUID,
+    status: str = "paid",
 ) -> Outcome:
-    """Take the payment: the machine is commanded in the same commit, or the money goes back in it."""
-    why_not = why_not_brewed(order, paid_at, now, selling=selling)
+    """Take the payment: the machine is commanded in the same commit, or the money goes back in it.
+
+    An invoice that is heard of only when its money has gone back again buys nothing, and is not refunded twice.
+    """
+    why_not = why_not_brewed(order, paid_at, now, selling=selling, status=status)
     brew_by = paid_at + timedelta(seconds=order.brew_timeout_s)
     first = step(order, Event.INVOICE_PAID, now, reason="", invoice_version=version, paid_at=paid_at, brew_by=brew_by)
     if isinstance(first, Illegal):
         return Stale(first.detail)
     taken, payment = first
+    if status in RETURNED:
+        taken = replace(taken, refund_status="succeeded")
     if why_not is not None:
         refused = fail(taken, Event.BREW_REFUSED, why_not.value, now, refund_id)
         return replace(refused, steps=(payment, *refused.steps)) if isinstance(refused, Applied) else refused

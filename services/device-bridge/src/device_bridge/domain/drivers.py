@@ -32,6 +32,10 @@ class DriverPolicy:
     resend_after_s: float = 5.0
 
 
+NO_DRIVER = DriverPolicy(completion_signal=True, repeatable=False, revocable=False)
+"""Of a model that nobody speaks to any more: nothing is sent, and at the deadline the money goes back."""
+
+
 @dataclass(frozen=True, slots=True)
 class Target:
     """The machine that is spoken to. `address` is `devices.driver`; `key` signs its commands (32 bytes)."""

@@ -17,7 +17,7 @@ from copeck.observability.trace import current_correlation_id
 from copeck.storage.engine import Database
 from copeck.storage.idempotency import Idempotency, StoredAnswer
 from device_bridge import tables
-from device_bridge.domain.drivers import Drivers, NoDrivers
+from device_bridge.domain.drivers import NO_DRIVER, DriverPolicy, Drivers, NoDrivers
 from device_bridge.domain.keys import device_key
 from device_bridge.domain.model import Device
 from device_bridge.domain.outcomes import Limits
@@ -63,6 +63,13 @@ class Context:
         """How long machines are waited for."""
         settings = self.settings
         return Limits(settings.accept_timeout_s, settings.revoke_timeout_s, settings.brewing_grace_s)
+
+    def policy(self, model: str) -> DriverPolicy:
+        """Return what a model can do; what a model without a driver can do is nothing."""
+        try:
+            return self.drivers.policy(model)
+        except KeyError:
+            return NO_DRIVER
 
     def device_key(self, device: Device) -> bytes:
         """Return the key that signs a machine's commands and links."""

@@ -105,7 +105,8 @@ async def _paid(work: Work, order: Order, event: InvoiceEvent) -> Order:
         event.version,
         paid_at=work.cause.time if work.cause else work.now,
         now=work.now,
-        selling=shown.device.selling and shown.merchant.selling and event.status == "paid",
+        selling=shown.device.selling and shown.merchant.selling,
+        status=event.status,
         model=shown.device.model,
         limits=work.context.limits,
         command_id=new_id(),
@@ -185,7 +186,7 @@ async def _take_back(work: Work, order: Order) -> None:
     command = await commands.of_order(work.tx, order.id, lock=True)
     if command is None:
         return
-    policy = work.context.drivers.policy(command.model)
+    policy = work.context.policy(command.model)
     outcome = brews.revoke(order, command, Reason.REFUNDED, work.now, policy, work.context.limits, new_id())
     await _carry_out(work, order, outcome)
 

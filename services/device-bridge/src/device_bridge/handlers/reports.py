@@ -67,7 +67,7 @@ async def follow(work: Work, order_id: UUID, event: BrewEvent, code: str) -> Ord
     command = await commands.of_order(work.tx, order_id, lock=True)
     if order is None or command is None:
         return None
-    policy = work.context.drivers.policy(command.model)
+    policy = work.context.policy(command.model)
     outcome = brews.reported(order, command, event, code, work.now, policy, work.context.limits, new_id())
     if not isinstance(outcome, Applied):
         note_stale(order_id, outcome)
