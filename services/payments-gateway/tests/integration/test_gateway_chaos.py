@@ -77,6 +77,7 @@ class Work:
     def __init__(self, world: World) -> None:
         self.world = world
         self.tasks: list[UUID] = []
+        self.heard: set[str] = set()
         self.refunds: set[str] = set()
         self.random = random.Random(SEED)
         world.context.enqueue = world.context.enqueue_questions = self.tasks.extend
@@ -106,7 +107,10 @@ class Work:
         """Have the updater ask for a refund of every second payment that it heard of."""
         for report in await self.world.reports("payment.report"):
             transaction = report["transaction"]
-            if report["status"] != "succeeded" or transaction in self.refunds or int(transaction) % 2:
+            if report["status"] != "succeeded" or transaction in self.heard:
+                continue
+            self.heard.add(transaction)
+            if len(self.heard) % 2:
                 continue
             self.refunds.add(transaction)
             data = events.RefundRequested(
