@@ -1,5 +1,6 @@
 """The admin API over HTTP, with real tokens, on a real Postgres: prices, customers' subscriptions, invoices."""
 
+import asyncio
 from datetime import timedelta
 from uuid import UUID
 
@@ -22,6 +23,18 @@ def as_manager(mint: TokenMint) -> dict[str, str]:
 
 def key() -> dict[str, str]:
     return {"Idempotency-Key": str(new_id())}
+
+
+async def test_a_code_that_many_take_at_once_is_given_to_one(http: httpx2.AsyncClient, token_mint: TokenMint) -> None:
+    """The others are told that it is taken, as those who come later are."""
+    manager = as_manager(token_mint)
+    title = {"ru": "Кино", "en": "Cinema"}
+    for path, body in (
+        ("products", {"code": "cinema", "title": title}),
+        ("plans", {"code": "weekly", "product": "cinema", "title": title}),
+    ):
+        answers = await asyncio.gather(*(http.post(f"{ADMIN}/{path}", json=body, headers=manager) for _ in range(5)))
+        assert sorted(answer.status_code for answer in answers) == [201, 409, 409, 409, 409]
 
 
 async def test_price_setter(http: httpx2.AsyncClient, world: World, token_mint: TokenMint) -> None:

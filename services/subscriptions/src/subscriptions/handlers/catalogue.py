@@ -44,10 +44,9 @@ def _plain(value: Any) -> dict[str, Any]:
 
 async def create_product(work: Work, code: str, title: Texts, late_policy: LatePolicy) -> Product:
     """Add a product."""
-    if await catalogue.find_product(work.tx, code) is not None:
-        raise CodeTakenError(f"There is a product {code} already.", "code")
     product = Product(code, title, late_policy, 1, work.now)
-    await catalogue.insert_product(work.tx, product)
+    if not await catalogue.insert_product(work.tx, product):
+        raise CodeTakenError(f"There is a product {code} already.", "code")
     await work.note("product.create", "product", code, after=_plain(product))
     return product
 
@@ -72,10 +71,9 @@ async def create_plan(work: Work, code: str, product: str, title: Texts, descrip
     """Add a plan; it cannot be bought before it has a price."""
     if await catalogue.find_product(work.tx, product) is None:
         raise NotFoundError(f"There is no product {product}.", "product")
-    if await catalogue.find_plan_by_code(work.tx, code, work.now) is not None:
-        raise CodeTakenError(f"There is a plan {code} already.", "code")
     plan = Plan(new_id(), code, product, title, description, on_sale, 1, work.now)
-    await catalogue.insert_plan(work.tx, plan)
+    if not await catalogue.insert_plan(work.tx, plan):
+        raise CodeTakenError(f"There is a plan {code} already.", "code")
     await work.note("plan.create", "plan", plan.id, after=_plain(plan))
     return plan
 

@@ -59,18 +59,18 @@ async def find_product(tx: AsyncConnection, code: str, *, lock: bool = False) ->
     return _product(row) if row else None
 
 
-async def insert_product(tx: AsyncConnection, product: Product) -> None:
-    """Add a product."""
-    await tx.execute(
-        sa.insert(products).values(
-            code=product.code,
-            title_ru=product.title.ru,
-            title_en=product.title.en,
-            late_policy=product.late_policy,
-            version=product.version,
-            created_at=product.created_at,
-        )
+async def insert_product(tx: AsyncConnection, product: Product) -> bool:
+    """Add a product; false when its code is taken, by somebody at this very moment perhaps."""
+    statement = insert(products).values(
+        code=product.code,
+        title_ru=product.title.ru,
+        title_en=product.title.en,
+        late_policy=product.late_policy,
+        version=product.version,
+        created_at=product.created_at,
     )
+    added = statement.on_conflict_do_nothing(index_elements=["code"]).returning(products.c.code)
+    return (await tx.execute(added)).first() is not None
 
 
 async def update_product(tx: AsyncConnection, product: Product) -> None:
@@ -128,22 +128,22 @@ async def find_plan_by_code(tx: AsyncConnection, code: str, now: datetime) -> Pl
     return await find_plan(tx, plan_id, now) if plan_id else None
 
 
-async def insert_plan(tx: AsyncConnection, plan: Plan) -> None:
-    """Add a plan; its price is added on its own."""
-    await tx.execute(
-        sa.insert(plans).values(
-            id=plan.id,
-            code=plan.code,
-            product=plan.product,
-            title_ru=plan.title.ru,
-            title_en=plan.title.en,
-            description_ru=plan.description.ru,
-            description_en=plan.description.en,
-            on_sale=plan.on_sale,
-            version=plan.version,
-            created_at=plan.created_at,
-        )
+async def insert_plan(tx: AsyncConnection, plan: Plan) -> bool:
+    """Add a plan, whose price is added on its own; false when its code is taken, as with products."""
+    statement = insert(plans).values(
+        id=plan.id,
+        code=plan.code,
+        product=plan.product,
+        title_ru=plan.title.ru,
+        title_en=plan.title.en,
+        description_ru=plan.description.ru,
+        description_en=plan.description.en,
+        on_sale=plan.on_sale,
+        version=plan.version,
+        created_at=plan.created_at,
     )
+    added = statement.on_conflict_do_nothing(index_elements=["code"]).returning(plans.c.id)
+    return (await tx.execute(added)).first() is not None
 
 
 async def update_plan(tx: AsyncConnection, plan: Plan) -> None:
