@@ -49,7 +49,7 @@ SUITES = (
     Suite("e2e", "e2e", ("tests",), needs_services=True),
     Suite("openapi", "openapi", ("tests",), needs_services=True, beside=True),
     Suite("browser", "browser", ("tests",), needs_services=True, beside=True),
-    Suite("chaos", "chaos", ("tests",), own_stack=True),
+    Suite("chaos", "chaos", ("tests",), own_stack=True, workers=2),
 )
 
 
