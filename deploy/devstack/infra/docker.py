@@ -26,7 +26,8 @@ IMAGES = {
 }
 _LABEL = "copeck.devstack"
 _MOSQUITTO_START = """cd /mosquitto/data
-printf '%s' "$COPECK_CONFIGURATION" >/tmp/mosquitto.conf
+plugin=$(ls /usr/lib/mosquitto_dynamic_security.so /usr/lib/*/mosquitto_dynamic_security.so 2>/dev/null | head -n 1)
+printf '%s' "$COPECK_CONFIGURATION" | sed "s#^plugin .*#plugin $plugin#" >/tmp/mosquitto.conf
 [ -s accounts.json ] || printf '%s' "$COPECK_ACCOUNTS" >accounts.json
 chown -R mosquitto . && chmod 600 accounts.json
 exec mosquitto -c /tmp/mosquitto.conf"""
