@@ -170,6 +170,33 @@ async def test_managers_say_whose_a_machine_is(site: Site, owner: Person) -> Non
     await owner.call("POST", "/devices", json={**body, "id": "kofe-2", "merchant_id": str(uuid4())}, expect=404)
 
 
+async def test_only_a_manager_says_where_a_machine_is_reached(site: Site, owner: Person) -> None:
+    code, manager = await site.device(owner, model="tmetr"), site.person("manager")
+    path, theirs = f"/devices/{code}", {"driver": {"id": "tm-1"}}
+    refused = await owner.call("PATCH", path, json=theirs, headers=await owner.tag(path), expect=403)
+    assert refused.json()["type"].endswith(":forbidden")
+    body = {"id": "kofe-18", "name": "x", "model": "tmetr", **theirs}
+    await owner.call("POST", "/devices", json=body, expect=403)
+    await manager.call("PATCH", path, json=theirs, headers=await owner.tag(path))
+    numbers = {"driver": {"id": "tm-1", "drinks": {"latte": "17"}}}
+    await owner.call("PATCH", path, json=numbers, headers=await owner.tag(path))
+    file = 'id,name,location,time_zone,model,driver\nkofe-18,x,,UTC,frame-v1,"{""topic"": ""technical/kofe-17""}"\n'
+    refused_file = await owner.upload("/devices/import", file, expect=422)
+    assert refused_file["errors"][0]["field"] == "line 2: driver"
+
+
+async def test_a_machine_elsewhere_is_one_machine_here(site: Site, owner: Person) -> None:
+    manager, mine = site.person("manager"), {"merchant_id": str(owner.user_id), "name": "x", "driver": {"id": "one"}}
+    for code, model in (("kofe-1", "tmetr"), ("kofe-2", "mqtt-yandex")):
+        await manager.call("POST", "/devices", json={**mine, "id": code, "model": model}, expect=201)
+    again = await manager.call("POST", "/devices", json={**mine, "id": "kofe-3", "model": "tmetr"}, expect=409)
+    assert again.json()["type"].endswith(":address-taken")
+    moved = await manager.call(
+        "PATCH", "/devices/kofe-2", json={"model": "tmetr"}, headers={"If-Match": "*"}, expect=409
+    )
+    assert moved.json()["type"].endswith(":address-taken")
+
+
 @pytest.mark.covers("stop switch of a drink")
 async def test_a_drink_is_added_changed_stopped_and_taken_away(site: Site, owner: Person) -> None:
     code = await site.device(owner)

@@ -158,8 +158,12 @@ async def site(database_urls: dict[str, str], token_mint: TokenMint) -> AsyncIte
 @pytest.mark.integration
 async def test_the_poller_notes_life_and_prices(emulator: FastAPI, fleet: Fleet, site: Site) -> None:
     owner = await site.merchant()
-    await site.device(owner, "kofe-1", model="tmetr", driver={"id": "tm-1"}, price_rule="telemetry")
-    await site.device(owner, "kofe-2", model="tmetr", driver={"id": "tm-2"})
+    await site.device(owner, "kofe-1", price_rule="telemetry")
+    await site.device(owner, "kofe-2")
+    for code, foreign_id in (("kofe-1", "tm-1"), ("kofe-2", "tm-2")):
+        address = {"model": "tmetr", "driver": {"id": foreign_id}}
+        path = f"/devices/{code}"
+        await site.person("manager").call("PATCH", path, json=address, headers=await owner.tag(path))
     for code, size in (("kofe-1", "large"), ("kofe-1", "small"), ("kofe-2", "large")):
         await site.drink(owner, code, None, size=size)
     poller = TelemetryPoller(site.context, client_of(emulator))
