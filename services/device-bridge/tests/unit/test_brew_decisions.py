@@ -257,6 +257,38 @@ def test_what_the_machine_would_not_recognise_is_handed_on_once() -> None:
     assert cup.ends() == ("failed", "no_answer", "expired")
 
 
+@pytest.mark.parametrize(("sent_s", "decided_s"), [(0, 60), (39, 60), (41, 61), (59.9, 79.9)])
+def test_the_deadline_waits_for_a_call_that_cannot_be_taken_back(sent_s: float, decided_s: float) -> None:
+    """Defect: the money went back while the call was under way, and the machine made the cup."""
+    cup = Cup(SILENT)
+    assert cup.send(after_s=sent_s) is not None
+    assert cup.command.decide_at == at(decided_s)
+    assert isinstance(cup.time(decided_s - 0.1), Stale)
+    cup.time(decided_s)
+    assert cup.refunds() == ["no_answer"]
+
+
+def test_a_machine_that_can_be_asked_does_not_move_the_deadline() -> None:
+    cup = Cup()
+    cup.send(after_s=59)
+    assert cup.command.decide_at == at(60)
+
+
+@pytest.mark.parametrize(("policy", "incidents"), [(SILENT, ["accepted"]), (DOUBTFUL, ["accepted"]), (TALKATIVE, [])])
+def test_a_consent_after_the_refund_is_an_incident_where_nothing_more_is_ever_said(
+    policy: DriverPolicy, incidents: list[str]
+) -> None:
+    cup = Cup(policy)
+    cup.send()
+    cup.time(60)
+    cup.time(70)
+    assert cup.order.status is Status.FAILED
+    cup.says("accepted", after_s=71)
+    opened = [effect for effect in cup.effects if isinstance(effect, OpenIncident)]
+    assert [(one.kind, one.detail["said"]) for one in opened] == [("done_after_refund", said) for said in incidents]
+    assert cup.refunds() == ["no_answer"]
+
+
 def test_what_was_certainly_not_handed_on_is_tried_again() -> None:
     cup = Cup(SILENT)
     cup.send()
