@@ -94,8 +94,11 @@ def cancel(order: Order, reason: Reason, now: datetime) -> Outcome:
 def why_not_brewed(
     order: Order, paid_at: datetime, now: datetime, *, selling: bool, status: str = "paid"
 ) -> Reason | None:
-    """Return why a payment buys no coffee any more; None when it does. `status` is the invoice's."""
-    if status != "paid":
+    """Return why a payment buys no coffee any more; None when it does. `status` is the invoice's.
+
+    A refund may be heard of before the payment: the money is on its way back already then.
+    """
+    if status != "paid" or order.refund_status is not None:
         return Reason.REFUNDED
     if order.reason == Reason.STOPPED.value or not selling:
         return Reason.STOPPED
