@@ -55,7 +55,7 @@ class Call(NamedTuple):
 
 
 def instruction_of(due: ToSend) -> BrewInstruction:
-    """Return what the machine is told: the same at each sending."""
+    """Return what the machine is told: the same at each sending. The claim has counted this one already."""
     order, command = due.order, due.command
     return BrewInstruction(
         command_id=command.id,
@@ -67,6 +67,7 @@ def instruction_of(due: ToSend) -> BrewInstruction:
         issued_at=command.issued_at,
         expires_at=command.expires_at,
         machine_order_id=order.machine_order_id,
+        first=command.sent_count <= 1,
     )
 
 

@@ -7,7 +7,7 @@ an order that they have made already.
 
 from typing import Any
 
-from device_bridge.domain.drivers import Answer, BrewInstruction, DriverPolicy, Handed, Target
+from device_bridge.domain.drivers import Answer, BrewInstruction, DriverPolicy, Handed, Target, not_sent
 from device_bridge.drivers.frame.codec import make_drink
 from device_bridge.drivers.mqtt.driver import Publisher, publish
 from device_bridge.drivers.mqtt.profiles import FRAME_ROOT, address_id
@@ -55,13 +55,13 @@ class FrameDriver:
                 text_flag=str(target.address.get("text_flag", "1")),
             )
         except ValueError as error:
-            return Answer(Handed.REJECTED, "address", str(error))
+            return not_sent(instruction, "address", str(error))
         answer = await publish(self._publisher, broker, topic, payload, None)
         return Answer(Handed.ACCEPTED) if answer.handed is Handed.SENT else answer
 
     async def revoke(self, target: Target, instruction: BrewInstruction) -> Answer:
         """There is no such frame."""
-        return Answer(Handed.REJECTED, "not_revocable")
+        return not_sent(instruction, "not_revocable", revoking=True)
 
 
 def drink_number(address: dict[str, Any], drink_id: str, size: str) -> str:
