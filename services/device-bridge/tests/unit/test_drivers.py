@@ -134,6 +134,17 @@ async def test_what_has_expired_is_not_sent() -> None:
     assert (answer.handed, answer.code, wire.sent) == (Handed.REJECTED, "expired", [])
 
 
+async def test_a_frame_expires_at_the_broker() -> None:
+    """Defect: a machine that was off made yesterday's cups when it came back."""
+    wire = Wire()
+    assert (await FrameDriver(wire).brew(target("frame-v1"), instruction(60))).handed is Handed.ACCEPTED
+    [(_, _, _, expires_in_s)] = wire.sent
+    assert expires_in_s is not None
+    assert 55 < expires_in_s <= 60
+    answer = await FrameDriver(wire).brew(target("frame-v1"), instruction(-1))
+    assert (answer.handed, answer.code, len(wire.sent)) == (Handed.REJECTED, "expired", 1)
+
+
 async def test_what_was_sent_before_is_not_refused_by_ourselves() -> None:
     """Defect: our own `expired` counted as the machine's word, and the cup that it was making was refunded."""
     again, nowhere = instruction(-1, first=False), instruction(first=False)
