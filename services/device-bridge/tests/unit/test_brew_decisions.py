@@ -9,7 +9,7 @@ from device_bridge.domain import brews
 from device_bridge.domain.brewing import BrewEvent, BrewState
 from device_bridge.domain.drivers import DriverPolicy
 from device_bridge.domain.machine import Event, Reason, Status
-from device_bridge.domain.model import BrewCommand, Order
+from device_bridge.domain.model import BrewCommand, Order, RefundStatus
 from device_bridge.domain.outcomes import Applied, CountBrew, OpenIncident, Outcome, RefundInvoice, Stale, TellBuyer
 from tests.support.cups import DOUBTFUL, LIMITS, NOW, REFUND_ID, SILENT, TALKATIVE, brewing
 
@@ -214,6 +214,28 @@ def test_nothing_undoes_a_cup(word: str) -> None:
     cup.send()
     cup.says("done")
     assert isinstance(cup.says(word), Stale)
+    assert cup.refunds() == []
+
+
+@pytest.mark.parametrize(
+    ("refund_status", "incidents"),
+    [(None, []), ("requested", ["done_after_refund"]), ("succeeded", ["done_after_refund"]), ("failed", [])],
+)
+@pytest.mark.parametrize("policy", [TALKATIVE, SILENT])
+def test_a_cup_that_somebody_else_gave_the_money_of_back(
+    policy: DriverPolicy, refund_status: RefundStatus | None, incidents: list[str]
+) -> None:
+    """Defect: the cup and the money were both given away, and nobody was told."""
+    cup = Cup(policy)
+    cup.send()
+    cup.says("accepted")
+    cup.order = replace(cup.order, refund_status=refund_status, refund_id=REFUND_ID)
+    if policy is SILENT:
+        cup.time(46)
+    else:
+        cup.says("done", after_s=2)
+    assert cup.ends() == ("successful", "", "done")
+    assert [effect.kind for effect in cup.effects if isinstance(effect, OpenIncident)] == incidents
     assert cup.refunds() == []
 
 

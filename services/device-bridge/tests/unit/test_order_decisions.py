@@ -225,3 +225,9 @@ def test_a_refused_refund_is_put_before_a_manager() -> None:
     assert done.order.refund_status == "failed"
     assert [type(effect) for effect in done.effects] == [OpenIncident]
     assert isinstance(decisions.refund_refused(done.order, "not_refundable", NOW), Stale)
+
+
+@pytest.mark.parametrize("status", ["make_pending", "successful"])
+def test_the_refusal_of_somebody_elses_refund_is_not_followed(status: str) -> None:
+    order = an_order(status, refund_status="requested", refund_id=new_id())
+    assert isinstance(decisions.refund_refused(order, "not_refundable", NOW), Stale)

@@ -113,7 +113,7 @@ def reported(
         case BrewEvent.STARTED:
             return _started(order, moved, now, limits)
         case BrewEvent.DONE:
-            return _with(apply(order, Event.BREW_DONE, now, (CountBrew(True), TellBuyer("receipt"))), moved)
+            return _made(order, command, moved, Event.BREW_DONE, code, now)
         case BrewEvent.FAILED:
             counted = (CountBrew(False),)
             return _with(fail(order, Event.BREW_FAILED, Reason.BREW_FAILED.value, now, refund_id, counted), moved)
@@ -149,6 +149,21 @@ def _started(order: Order, moved: BrewCommand, now: datetime, limits: Limits) ->
     return _with(apply(order, Event.BREW_STARTED, now), waiting)
 
 
+def _made(
+    order: Order, command: BrewCommand, moved: BrewCommand | None, event: Event, code: str, now: datetime
+) -> Outcome:
+    """End an order whose cup was made; if somebody gave its money back meanwhile, a manager has to know."""
+    effects: tuple[Effect, ...] = (CountBrew(True), TellBuyer("receipt"))
+    if order.refund_status not in (None, "failed"):
+        effects = (*effects, _done_after_refund(command, BrewEvent.DONE.value, code))
+    return _with(apply(order, event, now, effects), moved)
+
+
+def _done_after_refund(command: BrewCommand, said: str, code: str) -> OpenIncident:
+    detail = {"command_id": str(command.id), "command_state": command.state.value, "said": said, "code": code}
+    return OpenIncident("done_after_refund", detail)
+
+
 def _out_of_turn(order: Order, command: BrewCommand, event: BrewEvent, code: str, policy: DriverPolicy) -> Outcome:
     """A report that changes nothing; a cup that was made although its money went back is an incident.
 
@@ -156,13 +171,7 @@ def _out_of_turn(order: Order, command: BrewCommand, event: BrewEvent, code: str
     """
     last_word = BrewEvent.DONE if policy.completion_signal else BrewEvent.ACCEPTED
     if event in (BrewEvent.DONE, last_word) and order.status is Status.FAILED:
-        detail = {
-            "command_id": str(command.id),
-            "command_state": command.state.value,
-            "said": event.value,
-            "code": code,
-        }
-        return Applied(order, effects=(OpenIncident("done_after_refund", detail),))
+        return Applied(order, effects=(_done_after_refund(command, event.value, code),))
     return Stale(f"{event.value} changes nothing in {command.state.value}")
 
 
@@ -178,8 +187,7 @@ def due(
         return _give_up(order, command, BrewEvent.NO_ANSWER, command.will_be, now, refund_id)
     if not policy.completion_signal and policy.deadline_policy == "assume_success":
         assumed = move(command, BrewEvent.ASSUMED_DONE, now)
-        outcome = apply(order, Event.BREW_ASSUMED_DONE, now, (CountBrew(True), TellBuyer("receipt")))
-        return _with(outcome, assumed)
+        return _made(order, command, assumed, Event.BREW_ASSUMED_DONE, "", now)
     return revoke(order, command, Reason.DEADLINE, now, policy, limits, refund_id)
 
 
