@@ -149,6 +149,7 @@ async def test_only_a_machine_that_never_sold_is_deleted(site: Site, owner: Pers
     ("body", "field"),
     [
         ({"id": "a/b", "name": "x", "model": SILENT}, "id"),
+        ({"id": "orders", "name": "x", "model": SILENT}, "id"),
         ({"id": "kofe-1", "name": " ", "model": SILENT}, "name"),
         ({"id": "kofe-1", "name": "x", "model": "toaster"}, "model"),
         ({"id": "kofe-1", "name": "x", "model": SILENT, "texts": {"asleep": {}}}, "texts.asleep"),

@@ -6,8 +6,6 @@ from datetime import datetime
 from typing import Any, ClassVar
 from uuid import UUID
 
-from sqlalchemy.exc import IntegrityError
-
 from copeck.contracts.commands import WalletOpen
 from copeck.kernel.errors import DomainError, InvalidValueError, NotFoundError
 from copeck.kernel.ids import new_id
@@ -15,6 +13,7 @@ from copeck.kernel.money import EXPONENTS
 from copeck.storage.errors import sqlstate_of
 from copeck.web.etag import check_if_match
 from device_bridge.domain.addresses import check_address
+from device_bridge.domain.catalogue_lines import RESERVED_IDS
 from device_bridge.domain.commission import COMMISSION_BPS_MAX
 from device_bridge.domain.model import Device, Drink, Merchant, Mode, PriceRule
 from device_bridge.drivers.registry import MODELS
@@ -155,6 +154,8 @@ async def create_device(
 ) -> Device:
     """Add a machine. It sells once it is heard of, and has drinks with prices. Only a manager says its address."""
     _check_model(model)
+    if device_id in RESERVED_IDS:
+        raise InvalidValueError("No machine can have this code: its page has another meaning.", "id")
     check_address({}, driver or {}, by_manager=by_manager)
     if await merchants.find(work.tx, merchant_id) is None:
         raise NotFoundError("There is no such merchant.", "merchant_id")
@@ -207,7 +208,7 @@ async def change_device(
     changed = replace(known, **changes, version=known.version + 1, updated_at=work.now)
     try:
         await devices.update(work.tx, changed)
-    except IntegrityError as error:
+    except Exception as error:
         if sqlstate_of(error) == _UNIQUE_VIOLATION:
             raise _address_taken(changed) from error
         raise
