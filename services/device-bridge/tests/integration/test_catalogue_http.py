@@ -224,6 +224,22 @@ async def test_a_drink_is_added_changed_stopped_and_taken_away(site: Site, owner
     assert (await owner.read(f"/devices/{code}/drinks"))["items"] == []
 
 
+async def test_a_drink_that_is_changed_to_not_available_takes_unpaid_orders_back(site: Site, owner: Person) -> None:
+    """Defect: only the stop switch took them back; who paid after the change had to be refunded."""
+    code = await site.device(owner)
+    for size in ("medium", "large"):
+        await site.drink(owner, code, size=size)
+        body, keyed = {"drink": "latte", "size": size}, {"Idempotency-Key": size}
+        await owner.call("POST", f"/public/devices/{code}/orders", json=body, headers=keyed, expect=201)
+    path, reasons = f"/devices/{code}/drinks/latte/medium", "SELECT size, reason FROM devices.orders ORDER BY size"
+    await owner.call("PATCH", path, json={"name": "Latte"}, headers=await owner.tag(path))
+    assert site.sql(reasons) == [("large", ""), ("medium", "")]
+    await owner.call("PATCH", path, json={"available": False}, headers=await owner.tag(path))
+    assert site.sql(reasons) == [("large", ""), ("medium", "stopped")]
+    [(last,)] = site.sql("SELECT headers::text FROM devices.outbox ORDER BY id DESC LIMIT 1")
+    assert "invoice.cancel" in last
+
+
 @pytest.mark.parametrize(
     ("changes", "field"),
     [

@@ -236,7 +236,10 @@ async def _locked(work: Work, device_id: str, if_match: str) -> Device:
 async def put_drink(
     work: Work, device_id: str, drink_id: str, size: str, *, if_match: str | None, values: Mapping[str, Any]
 ) -> Drink:
-    """Add a drink in one size, or change it; `if_match` None: whatever its version is. A new one needs a `name`."""
+    """Add a drink in one size, or change it; `if_match` None: whatever its version is. A new one needs a `name`.
+
+    One that is not on sale any more takes the orders back that wait for money, as the stop switch does.
+    """
     known = await drinks.find(work.tx, device_id, drink_id, size, lock=True)
     if known is None:
         if if_match is not None:
@@ -258,6 +261,8 @@ async def put_drink(
         before=_plain(known) if known else None,
         after=_plain(changed),
     )
+    if known is not None and known.available and not changed.available:
+        await cancel_unpaid_of(work, device_id, drink_id=drink_id, size=size)
     return changed
 
 
