@@ -50,6 +50,11 @@ CREATE TABLE devices.devices (
     CHECK (selling OR stopped_at IS NOT NULL)
 );
 CREATE INDEX devices_by_merchant ON devices.devices (merchant_id, id);
+-- What a foreign broker or a telemetry says of one of its machines is said of one of ours. By a digest: an index has
+-- no room for a long id.
+CREATE UNIQUE INDEX devices_one_an_address ON devices.devices
+    ((CASE WHEN model = 'tmetr' THEN 'tmetr' ELSE 'yandex' END), md5(driver ->> 'id'))
+    WHERE driver ->> 'id' IS NOT NULL AND model <> 'mqtt-v1';
 
 CREATE TABLE devices.device_states (
     device_id text PRIMARY KEY REFERENCES devices.devices,

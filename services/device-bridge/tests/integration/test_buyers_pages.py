@@ -130,6 +130,24 @@ async def test_what_is_over_is_not_paid(site: Buyers) -> None:
     assert gone_on.headers["Location"].startswith(f"/m/orders/{paid}?")
 
 
+async def test_a_machine_that_is_not_well_any_more_is_not_paid(site: Buyers) -> None:
+    """Defect: a page that was left open led to the pay page of a machine that was off by then."""
+    order_id, token = await site.bought()
+    path = f"/m/orders/{order_id}/pay"
+    for state, kind in (("error", "device-in-error"), ("sold_out", "device-sold-out")):
+        await site.says(state)  # type: ignore[arg-type]
+        assert 'id="retry"' in await refused(site, kind, 409, path, k=token)
+    await site.says("ready", online=False)
+    await refused(site, "device-off", 409, path, k=token)
+    await site.says("ready", sold_out=[("latte", "medium")])
+    await refused(site, "drink-sold-out", 409, path, k=token)
+    await site.says("ready")
+    to_pay = await site.page(path, expect=303, params={"k": token})
+    assert to_pay.headers["Location"].startswith("/pay/")
+    site.sql("DELETE FROM devices.drinks WHERE drink_id = 'latte'")
+    await refused(site, "drink-unknown", 404, path, k=token)
+
+
 @pytest.mark.covers("POST /m/orders/{order_id}/cancel", "error page not-allowed-now")
 async def test_an_unpaid_order_is_canceled_and_a_paid_one_is_not(site: Buyers) -> None:
     order_id, token = await site.bought()

@@ -149,6 +149,7 @@ async def test_only_a_machine_that_never_sold_is_deleted(site: Site, owner: Pers
     ("body", "field"),
     [
         ({"id": "a/b", "name": "x", "model": SILENT}, "id"),
+        ({"id": "orders", "name": "x", "model": SILENT}, "id"),
         ({"id": "kofe-1", "name": " ", "model": SILENT}, "name"),
         ({"id": "kofe-1", "name": "x", "model": "toaster"}, "model"),
         ({"id": "kofe-1", "name": "x", "model": SILENT, "texts": {"asleep": {}}}, "texts.asleep"),
@@ -168,6 +169,33 @@ async def test_managers_say_whose_a_machine_is(site: Site, owner: Person) -> Non
     await manager.call("POST", "/devices", json={**body, "merchant_id": str(uuid4())}, expect=404)
     await manager.call("POST", "/devices", json={**body, "merchant_id": str(owner.user_id)}, expect=201)
     await owner.call("POST", "/devices", json={**body, "id": "kofe-2", "merchant_id": str(uuid4())}, expect=404)
+
+
+async def test_only_a_manager_says_where_a_machine_is_reached(site: Site, owner: Person) -> None:
+    code, manager = await site.device(owner, model="tmetr"), site.person("manager")
+    path, theirs = f"/devices/{code}", {"driver": {"id": "tm-1"}}
+    refused = await owner.call("PATCH", path, json=theirs, headers=await owner.tag(path), expect=403)
+    assert refused.json()["type"].endswith(":forbidden")
+    body = {"id": "kofe-18", "name": "x", "model": "tmetr", **theirs}
+    await owner.call("POST", "/devices", json=body, expect=403)
+    await manager.call("PATCH", path, json=theirs, headers=await owner.tag(path))
+    numbers = {"driver": {"id": "tm-1", "drinks": {"latte": "17"}}}
+    await owner.call("PATCH", path, json=numbers, headers=await owner.tag(path))
+    file = 'id,name,location,time_zone,model,driver\nkofe-18,x,,UTC,frame-v1,"{""topic"": ""technical/kofe-17""}"\n'
+    refused_file = await owner.upload("/devices/import", file, expect=422)
+    assert refused_file["errors"][0]["field"] == "line 2: driver"
+
+
+async def test_a_machine_elsewhere_is_one_machine_here(site: Site, owner: Person) -> None:
+    manager, mine = site.person("manager"), {"merchant_id": str(owner.user_id), "name": "x", "driver": {"id": "one"}}
+    for code, model in (("kofe-1", "tmetr"), ("kofe-2", "mqtt-yandex")):
+        await manager.call("POST", "/devices", json={**mine, "id": code, "model": model}, expect=201)
+    again = await manager.call("POST", "/devices", json={**mine, "id": "kofe-3", "model": "tmetr"}, expect=409)
+    assert again.json()["type"].endswith(":address-taken")
+    moved = await manager.call(
+        "PATCH", "/devices/kofe-2", json={"model": "tmetr"}, headers={"If-Match": "*"}, expect=409
+    )
+    assert moved.json()["type"].endswith(":address-taken")
 
 
 @pytest.mark.covers("stop switch of a drink")
@@ -194,6 +222,22 @@ async def test_a_drink_is_added_changed_stopped_and_taken_away(site: Site, owner
     await owner.call("DELETE", path, expect=204)
     await owner.call("GET", path, expect=404)
     assert (await owner.read(f"/devices/{code}/drinks"))["items"] == []
+
+
+async def test_a_drink_that_is_changed_to_not_available_takes_unpaid_orders_back(site: Site, owner: Person) -> None:
+    """Defect: only the stop switch took them back; who paid after the change had to be refunded."""
+    code = await site.device(owner)
+    for size in ("medium", "large"):
+        await site.drink(owner, code, size=size)
+        body, keyed = {"drink": "latte", "size": size}, {"Idempotency-Key": size}
+        await owner.call("POST", f"/public/devices/{code}/orders", json=body, headers=keyed, expect=201)
+    path, reasons = f"/devices/{code}/drinks/latte/medium", "SELECT size, reason FROM devices.orders ORDER BY size"
+    await owner.call("PATCH", path, json={"name": "Latte"}, headers=await owner.tag(path))
+    assert site.sql(reasons) == [("large", ""), ("medium", "")]
+    await owner.call("PATCH", path, json={"available": False}, headers=await owner.tag(path))
+    assert site.sql(reasons) == [("large", ""), ("medium", "stopped")]
+    [(last,)] = site.sql("SELECT headers::text FROM devices.outbox ORDER BY id DESC LIMIT 1")
+    assert "invoice.cancel" in last
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from device_bridge.domain import brews
 from device_bridge.domain.brewing import BrewEvent, BrewState
 from device_bridge.domain.drivers import DriverPolicy
 from device_bridge.domain.machine import Event, Reason, Status
-from device_bridge.domain.model import BrewCommand, Order
+from device_bridge.domain.model import BrewCommand, Order, RefundStatus
 from device_bridge.domain.outcomes import Applied, CountBrew, OpenIncident, Outcome, RefundInvoice, Stale, TellBuyer
 from tests.support.cups import DOUBTFUL, LIMITS, NOW, REFUND_ID, SILENT, TALKATIVE, brewing
 
@@ -217,6 +217,28 @@ def test_nothing_undoes_a_cup(word: str) -> None:
     assert cup.refunds() == []
 
 
+@pytest.mark.parametrize(
+    ("refund_status", "incidents"),
+    [(None, []), ("requested", ["done_after_refund"]), ("succeeded", ["done_after_refund"]), ("failed", [])],
+)
+@pytest.mark.parametrize("policy", [TALKATIVE, SILENT])
+def test_a_cup_that_somebody_else_gave_the_money_of_back(
+    policy: DriverPolicy, refund_status: RefundStatus | None, incidents: list[str]
+) -> None:
+    """Defect: the cup and the money were both given away, and nobody was told."""
+    cup = Cup(policy)
+    cup.send()
+    cup.says("accepted")
+    cup.order = replace(cup.order, refund_status=refund_status, refund_id=REFUND_ID)
+    if policy is SILENT:
+        cup.time(46)
+    else:
+        cup.says("done", after_s=2)
+    assert cup.ends() == ("successful", "", "done")
+    assert [effect.kind for effect in cup.effects if isinstance(effect, OpenIncident)] == incidents
+    assert cup.refunds() == []
+
+
 # Models that do not say when they have done it.
 
 
@@ -255,6 +277,38 @@ def test_what_the_machine_would_not_recognise_is_handed_on_once() -> None:
     assert cup.send(after_s=30) is None
     cup.time(60)
     assert cup.ends() == ("failed", "no_answer", "expired")
+
+
+@pytest.mark.parametrize(("sent_s", "decided_s"), [(0, 60), (39, 60), (41, 61), (59.9, 79.9)])
+def test_the_deadline_waits_for_a_call_that_cannot_be_taken_back(sent_s: float, decided_s: float) -> None:
+    """Defect: the money went back while the call was under way, and the machine made the cup."""
+    cup = Cup(SILENT)
+    assert cup.send(after_s=sent_s) is not None
+    assert cup.command.decide_at == at(decided_s)
+    assert isinstance(cup.time(decided_s - 0.1), Stale)
+    cup.time(decided_s)
+    assert cup.refunds() == ["no_answer"]
+
+
+def test_a_machine_that_can_be_asked_does_not_move_the_deadline() -> None:
+    cup = Cup()
+    cup.send(after_s=59)
+    assert cup.command.decide_at == at(60)
+
+
+@pytest.mark.parametrize(("policy", "incidents"), [(SILENT, ["accepted"]), (DOUBTFUL, ["accepted"]), (TALKATIVE, [])])
+def test_a_consent_after_the_refund_is_an_incident_where_nothing_more_is_ever_said(
+    policy: DriverPolicy, incidents: list[str]
+) -> None:
+    cup = Cup(policy)
+    cup.send()
+    cup.time(60)
+    cup.time(70)
+    assert cup.order.status is Status.FAILED
+    cup.says("accepted", after_s=71)
+    opened = [effect for effect in cup.effects if isinstance(effect, OpenIncident)]
+    assert [(one.kind, one.detail["said"]) for one in opened] == [("done_after_refund", said) for said in incidents]
+    assert cup.refunds() == ["no_answer"]
 
 
 def test_what_was_certainly_not_handed_on_is_tried_again() -> None:

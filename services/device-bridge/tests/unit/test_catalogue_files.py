@@ -182,6 +182,7 @@ def test_a_line_of_devices_says_everything() -> None:
     [
         ("ab,Lobby,,UTC,mqtt-v1", "id"),
         ("a/b/c,Lobby,,UTC,mqtt-v1", "id"),
+        ("orders,Lobby,,UTC,mqtt-v1", "id"),
         ("kofe,,,UTC,mqtt-v1", "name"),
         (f"kofe,Lobby,{'x' * 201},UTC,mqtt-v1", "location"),
         ("kofe,Lobby,,Moscow,mqtt-v1", "time_zone"),

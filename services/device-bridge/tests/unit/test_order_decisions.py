@@ -103,6 +103,18 @@ def test_money_that_has_gone_back_before_we_heard_of_it(
     assert done.command is None
 
 
+@pytest.mark.parametrize("refund_status", ["requested", "pending", "succeeded", "failed"])
+def test_a_refund_that_is_heard_of_before_the_payment(refund_status: str) -> None:
+    """Defect: the cup was made, and its money had gone back."""
+    done = applied(pay(an_order(refund_status=refund_status, refund_id=REFUND_ID)))
+    assert (done.order.status, done.order.reason, done.order.refund_status) == (
+        Status.FAILED,
+        "refunded",
+        refund_status,
+    )
+    assert (done.command, done.effects) == (None, ())
+
+
 def test_paid_in_the_last_moment_is_paid_in_time() -> None:
     done = applied(pay(an_order(), paid_at=NOW + timedelta(minutes=15), now=NOW + timedelta(minutes=15)))
     assert done.order.status is Status.MAKE_PENDING
@@ -213,3 +225,9 @@ def test_a_refused_refund_is_put_before_a_manager() -> None:
     assert done.order.refund_status == "failed"
     assert [type(effect) for effect in done.effects] == [OpenIncident]
     assert isinstance(decisions.refund_refused(done.order, "not_refundable", NOW), Stale)
+
+
+@pytest.mark.parametrize("status", ["make_pending", "successful"])
+def test_the_refusal_of_somebody_elses_refund_is_not_followed(status: str) -> None:
+    order = an_order(status, refund_status="requested", refund_id=new_id())
+    assert isinstance(decisions.refund_refused(order, "not_refundable", NOW), Stale)

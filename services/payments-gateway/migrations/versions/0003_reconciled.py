@@ -18,7 +18,9 @@ def upgrade() -> None:
 CREATE TABLE gateway.reconciled (
     provider text NOT NULL,
     shop text NOT NULL,
-    reconciled_to timestamptz NOT NULL,
+    reconciled_to timestamptz,
+    -- When somebody set out to compare it; a shop whose list cannot be had must not stand before the others for ever.
+    tried_at timestamptz,
     PRIMARY KEY (provider, shop)
 )
 """)

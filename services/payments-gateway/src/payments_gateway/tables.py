@@ -199,7 +199,8 @@ reconciled = sa.Table(
     metadata,
     sa.Column("provider", sa.Text, primary_key=True),
     sa.Column("shop", sa.Text, primary_key=True),
-    sa.Column("reconciled_to", _moment, nullable=False),
+    sa.Column("reconciled_to", _moment),
+    sa.Column("tried_at", _moment),
 )
 
 switches = sa.Table(

@@ -1,7 +1,9 @@
 """Merchants' own shops: who may see what, at which shop an invoice is paid, and whose word counts for what."""
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
+from datetime import timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -15,8 +17,9 @@ from copeck.kernel.clock import ManualClock
 from copeck.kernel.ids import new_id
 from copeck.testkit.tokens import TokenMint
 from payments_gateway import tables
+from payments_gateway.domain.provider import Shop
 from payments_gateway.handlers import events as event_handler
-from payments_gateway.handlers import operations
+from payments_gateway.handlers import janitor, operations
 from payments_gateway.handlers.merchant_shops import find_shop, shops_to_compare
 from payments_gateway.settings import GatewaySettings
 from tests.support.wallet_site import WalletSite, wallet_site, with_wallets
@@ -195,6 +198,60 @@ async def test_a_shop_that_is_taken_away_takes_no_payments_but_callbacks(house: 
     assert [shop.shop for shop in await shops_to_compare(house.context)] == [name]
     again = (await house.manager.put(house.path, CREDENTIALS, None)).json()
     assert again["shop"] == name
+
+
+async def test_a_shop_that_fails_or_hangs_holds_up_neither_upkeep_nor_the_others(
+    house: House, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = [await house.with_shop()]
+    for public_id in ("pk_second", "pk_third"):
+        path = f"/merchants/{uuid4()}/shop"
+        answer = await house.manager.put(path, CREDENTIALS | {"public_id": public_id}, None)
+        names.append(str(answer.json()["shop"]))
+    hanging, failing, well = sorted(names)
+    seen: list[str] = []
+
+    async def compare(_: Any, shop: Shop) -> int:
+        if not shop.merchant:
+            return 0
+        seen.append(shop.shop)
+        if shop.shop == hanging:
+            await asyncio.Event().wait()
+        if shop.shop == failing:
+            raise ValueError("this list makes no sense")
+        return 1
+
+    monkeypatch.setattr(janitor, "reconcile", compare)
+    monkeypatch.setattr(janitor, "MERCHANTS_SHOPS_S", 1.0)
+    assert (await janitor.sweep(house.context))["found"] == 0
+    assert seen == [hanging]
+    clock.advance(timedelta(minutes=1))
+    assert (await janitor.sweep(house.context))["found"] == 1
+    assert seen == [hanging, failing, well, hanging]
+    clock.advance(timedelta(minutes=1))
+    house.context.settings = house.context.settings.model_copy(update={"merchant_shops_secret": _secret("t" * 40)})
+    assert await shops_to_compare(house.context) == []
+    assert {row["tried_at"] for row in await house.table("reconciled") if row["shop"] in names} == {clock.now()}
+
+
+async def test_upkeep_is_done_before_any_shop_is_asked(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    await house.with_shop()
+    done: list[str] = []
+
+    def noting(name: str) -> Any:
+        async def note(*_: Any, **__: Any) -> int:
+            done.append(name)
+            return 0
+
+        return note
+
+    monkeypatch.setattr(janitor, "reconcile", noting("shop"))
+    monkeypatch.setattr(janitor.catch_up, "run", noting("catch up"))
+    monkeypatch.setattr(janitor.operation_store, "maintain", noting("partitions"))
+    monkeypatch.setattr(janitor.callback_store, "trim_forged", noting("trim"))
+    await janitor.sweep(house.context)
+    assert done[:3] == ["catch up", "partitions", "trim"]
+    assert done[3:] == ["shop"] * (len(house.context.shops.all()) + 1)
 
 
 async def test_another_public_id_is_another_shop(house: House) -> None:

@@ -76,6 +76,7 @@ async def create_device(body: DeviceCreate, caller: Keeper, context: Ctx, respon
             payment_scenario=body.payment_scenario,
             texts={state: texts.model_dump() for state, texts in body.texts.items()},
             price_rule=body.price_rule,
+            by_manager=caller.is_manager,
         ),
     )
     response.headers["Location"] = f"{PREFIX}/devices/{made.id}"
@@ -126,7 +127,7 @@ async def change_device(
 
     async def work(work: Work) -> Device:
         await finding.own_device(work.tx, caller, device_id)
-        return await catalogue.change_device(work, device_id, if_match, changes)
+        return await catalogue.change_device(work, device_id, if_match, changes, by_manager=caller.is_manager)
 
     changed: Device = await in_transaction(context, caller.actor, work)
     return await _answer(context, changed, response)

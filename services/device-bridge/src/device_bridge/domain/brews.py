@@ -30,6 +30,8 @@ from device_bridge.domain.outcomes import (
 
 REVOCATION_REPEATED_AFTER = timedelta(seconds=2)
 RETRY_AFTER = timedelta(seconds=1)
+IN_FLIGHT = timedelta(seconds=20)
+"""How long a call may still be under way, and its answer not be noted: calls have 15 s."""
 
 
 def move(command: BrewCommand, event: BrewEvent, now: datetime, **changes: Any) -> BrewCommand | None:
@@ -55,7 +57,13 @@ def sending(command: BrewCommand, now: datetime, policy: DriverPolicy) -> BrewCo
     if now >= command.expires_at:
         return None
     again = now + timedelta(seconds=policy.resend_after_s) if policy.repeatable else None
-    return move(command, BrewEvent.SENT, now, sent_count=command.sent_count + 1, next_send_at=again)
+    decide_at = command.decide_at
+    if not policy.revocable and decide_at is not None:
+        # Nobody can take it back once it is under way: the money must not go back before the call has come to an end.
+        decide_at = max(decide_at, now + IN_FLIGHT)
+    return move(
+        command, BrewEvent.SENT, now, sent_count=command.sent_count + 1, next_send_at=again, decide_at=decide_at
+    )
 
 
 def sending_by_worker(command: BrewCommand, now: datetime, policy: DriverPolicy) -> BrewCommand | None:
@@ -98,14 +106,14 @@ def reported(
     """Follow what the machine said of its command."""
     moved = move(command, event, now, last_code=code)
     if moved is None:
-        return _out_of_turn(order, command, event, code)
+        return _out_of_turn(order, command, event, code, policy)
     match event:
         case BrewEvent.ACCEPTED:
             return _accepted(order, moved, now, policy)
         case BrewEvent.STARTED:
             return _started(order, moved, now, limits)
         case BrewEvent.DONE:
-            return _with(apply(order, Event.BREW_DONE, now, (CountBrew(True), TellBuyer("receipt"))), moved)
+            return _made(order, command, moved, Event.BREW_DONE, code, now)
         case BrewEvent.FAILED:
             counted = (CountBrew(False),)
             return _with(fail(order, Event.BREW_FAILED, Reason.BREW_FAILED.value, now, refund_id, counted), moved)
@@ -141,11 +149,29 @@ def _started(order: Order, moved: BrewCommand, now: datetime, limits: Limits) ->
     return _with(apply(order, Event.BREW_STARTED, now), waiting)
 
 
-def _out_of_turn(order: Order, command: BrewCommand, event: BrewEvent, code: str) -> Outcome:
-    """A report that changes nothing; a cup that was made although its money went back is an incident."""
-    if event is BrewEvent.DONE and order.status is Status.FAILED:
-        detail = {"command_id": str(command.id), "command_state": command.state.value, "code": code}
-        return Applied(order, effects=(OpenIncident("done_after_refund", detail),))
+def _made(
+    order: Order, command: BrewCommand, moved: BrewCommand | None, event: Event, code: str, now: datetime
+) -> Outcome:
+    """End an order whose cup was made; if somebody gave its money back meanwhile, a manager has to know."""
+    effects: tuple[Effect, ...] = (CountBrew(True), TellBuyer("receipt"))
+    if order.refund_status not in (None, "failed"):
+        effects = (*effects, _done_after_refund(command, BrewEvent.DONE.value, code))
+    return _with(apply(order, event, now, effects), moved)
+
+
+def _done_after_refund(command: BrewCommand, said: str, code: str) -> OpenIncident:
+    detail = {"command_id": str(command.id), "command_state": command.state.value, "said": said, "code": code}
+    return OpenIncident("done_after_refund", detail)
+
+
+def _out_of_turn(order: Order, command: BrewCommand, event: BrewEvent, code: str, policy: DriverPolicy) -> Outcome:
+    """A report that changes nothing; a cup that was made although its money went back is an incident.
+
+    Of a machine that never says `done`, its consent is all that will ever be heard of such a cup.
+    """
+    last_word = BrewEvent.DONE if policy.completion_signal else BrewEvent.ACCEPTED
+    if event in (BrewEvent.DONE, last_word) and order.status is Status.FAILED:
+        return Applied(order, effects=(_done_after_refund(command, event.value, code),))
     return Stale(f"{event.value} changes nothing in {command.state.value}")
 
 
@@ -161,8 +187,7 @@ def due(
         return _give_up(order, command, BrewEvent.NO_ANSWER, command.will_be, now, refund_id)
     if not policy.completion_signal and policy.deadline_policy == "assume_success":
         assumed = move(command, BrewEvent.ASSUMED_DONE, now)
-        outcome = apply(order, Event.BREW_ASSUMED_DONE, now, (CountBrew(True), TellBuyer("receipt")))
-        return _with(outcome, assumed)
+        return _made(order, command, assumed, Event.BREW_ASSUMED_DONE, "", now)
     return revoke(order, command, Reason.DEADLINE, now, policy, limits, refund_id)
 
 

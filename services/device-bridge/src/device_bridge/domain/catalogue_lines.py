@@ -25,6 +25,8 @@ PAYMENT_METHODS = (
 )  # fmt: skip
 MEASURES = ("piece", "gram", "kilogram", "milliliter", "liter", "another")
 DEVICE_ID = r"^[A-Za-z0-9_-]{3,40}$"
+RESERVED_IDS = frozenset({"orders"})
+"""Codes whose pages would never be seen: `/m/orders/…` are the orders' own."""
 DRINK_ID = r"^[A-Za-z0-9_.-]{1,64}$"
 NAME_CHARS_MAX = 120
 TEXT_CHARS_MAX = 200
@@ -106,7 +108,7 @@ def _drink(values: dict[str, str], currency: str, problems: Problems) -> DrinkLi
 
 def _device(values: dict[str, str], models: frozenset[str], problems: Problems) -> DeviceLine:
     return DeviceLine(
-        id=_matching(values, "id", DEVICE_ID, "3 to 40 letters, digits, '_' and '-'", problems),
+        id=_device_id(values, problems),
         merchant_id=_uuid(values, "merchant_id", problems),
         name=_words(values, "name", NAME_CHARS_MAX, problems, blank=False),
         location=_words(values, "location", TEXT_CHARS_MAX, problems),
@@ -117,6 +119,13 @@ def _device(values: dict[str, str], models: frozenset[str], problems: Problems) 
         driver=_driver(values.get("driver", ""), problems),
         texts=_texts(values, problems),
     )
+
+
+def _device_id(values: dict[str, str], problems: Problems) -> str:
+    device_id = _matching(values, "id", DEVICE_ID, "3 to 40 letters, digits, '_' and '-'", problems)
+    if device_id in RESERVED_IDS:
+        problems.append(("id", "no machine can have this code"))
+    return device_id
 
 
 def _matching(values: dict[str, str], name: str, pattern: str, words: str, problems: Problems) -> str:

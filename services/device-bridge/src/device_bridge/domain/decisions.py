@@ -94,8 +94,11 @@ def cancel(order: Order, reason: Reason, now: datetime) -> Outcome:
 def why_not_brewed(
     order: Order, paid_at: datetime, now: datetime, *, selling: bool, status: str = "paid"
 ) -> Reason | None:
-    """Return why a payment buys no coffee any more; None when it does. `status` is the invoice's."""
-    if status != "paid":
+    """Return why a payment buys no coffee any more; None when it does. `status` is the invoice's.
+
+    A refund may be heard of before the payment: the money is on its way back already then.
+    """
+    if status != "paid" or order.refund_status is not None:
         return Reason.REFUNDED
     if order.reason == Reason.STOPPED.value or not selling:
         return Reason.STOPPED
@@ -205,8 +208,12 @@ def refund_changed(
 
 
 def refund_refused(order: Order, code: str, now: datetime) -> Outcome:
-    """Note that the updater refused to refund; a manager has to look."""
-    if order.refund_status != "requested":
+    """Note that the updater refused to refund; a manager has to look.
+
+    The refusal does not say which refund was refused. We ask for one only when an order fails: the refusal of anybody
+    else's, of a cup that is made or still to be made, is not ours to follow.
+    """
+    if order.refund_status != "requested" or order.status is not Status.FAILED:
         return Stale("no refund of ours waits for an answer")
     effects = (OpenIncident("refund_failed", {"refund_id": str(order.refund_id), "code": code}),)
     return apply(order, Event.REFUND_CHANGED, now, effects, refund_status="failed")

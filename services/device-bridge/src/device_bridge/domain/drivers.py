@@ -49,7 +49,10 @@ class Target:
 
 @dataclass(frozen=True, slots=True)
 class BrewInstruction:
-    """One command, the same at each sending. `machine_order_id` is the machine's own id, where the order has one."""
+    """One command, the same at each sending. `machine_order_id` is the machine's own id, where the order has one.
+
+    `first`: nothing was ever handed on before, so that what is not sent now never was.
+    """
 
     command_id: UUID
     order_id: UUID
@@ -60,6 +63,7 @@ class BrewInstruction:
     issued_at: datetime
     expires_at: datetime
     machine_order_id: str | None = None
+    first: bool = True
 
 
 class Handed(StrEnum):
@@ -85,6 +89,15 @@ class Answer:
     handed: Handed
     code: str = ""
     detail: str = ""
+
+
+def not_sent(instruction: BrewInstruction, code: str, detail: str = "", *, revoking: bool = False) -> Answer:
+    """Answer for what we would not send ourselves: no machine refused it.
+
+    It counts as refused only where nothing was handed on before; a machine that may have the command may make the cup.
+    """
+    certain = instruction.first and not revoking
+    return Answer(Handed.REJECTED if certain else Handed.UNKNOWN, code, detail)
 
 
 class Driver(Protocol):

@@ -10,7 +10,10 @@ from copeck.contracts.commands import WalletOpen
 from copeck.kernel.errors import DomainError, InvalidValueError, NotFoundError
 from copeck.kernel.ids import new_id
 from copeck.kernel.money import EXPONENTS
+from copeck.storage.errors import sqlstate_of
 from copeck.web.etag import check_if_match
+from device_bridge.domain.addresses import check_address
+from device_bridge.domain.catalogue_lines import RESERVED_IDS
 from device_bridge.domain.commission import COMMISSION_BPS_MAX
 from device_bridge.domain.model import Device, Drink, Merchant, Mode, PriceRule
 from device_bridge.drivers.registry import MODELS
@@ -20,6 +23,7 @@ from device_bridge.store import devices, drinks, lookups, merchants
 
 # What the audit does not repeat: it is masked wherever it is shown.
 _HIDDEN = frozenset({"payout_details"})
+_UNIQUE_VIOLATION = "23505"
 
 
 class MerchantExists(DomainError):
@@ -34,6 +38,13 @@ class DeviceIdTaken(DomainError):
 
     type: ClassVar[str] = "device-id-taken"
     title: ClassVar[str] = "The code is taken"
+
+
+class AddressTaken(DomainError):
+    """A machine of a foreign broker or a telemetry is one of ours only."""
+
+    type: ClassVar[str] = "address-taken"
+    title: ClassVar[str] = "Another machine has this address"
 
 
 class TooManyDrinks(DomainError):
@@ -139,9 +150,13 @@ async def create_device(
     texts: Mapping[str, Mapping[str, str]] | None = None,
     selling: bool = True,
     price_rule: PriceRule = "catalogue",
+    by_manager: bool = False,
 ) -> Device:
-    """Add a machine. It sells once it is heard of, and has drinks with prices."""
+    """Add a machine. It sells once it is heard of, and has drinks with prices. Only a manager says its address."""
     _check_model(model)
+    if device_id in RESERVED_IDS:
+        raise InvalidValueError("No machine can have this code: its page has another meaning.", "id")
+    check_address({}, driver or {}, by_manager=by_manager)
     if await merchants.find(work.tx, merchant_id) is None:
         raise NotFoundError("There is no such merchant.", "merchant_id")
     device = Device(
@@ -166,6 +181,8 @@ async def create_device(
         updated_at=work.now,
     )
     if not await devices.insert(work.tx, device):
+        if await devices.find(work.tx, device_id) is None:
+            raise _address_taken(device)
         raise DeviceIdTaken(f"There is a machine {device_id} already.", "id")
     await work.note("device.create", "device", device_id, after=_plain(device))
     return device
@@ -176,13 +193,25 @@ def _check_model(model: str) -> None:
         raise InvalidValueError(f"a model is one of {', '.join(sorted(MODELS))}", "model")
 
 
-async def change_device(work: Work, device_id: str, if_match: str, changes: Mapping[str, Any]) -> Device:
-    """Change a machine; whether it sells is changed by stopping and starting it."""
+def _address_taken(device: Device) -> AddressTaken:
+    return AddressTaken(f"Another machine is reached as {device.driver.get('id')} there.", "driver")
+
+
+async def change_device(
+    work: Work, device_id: str, if_match: str, changes: Mapping[str, Any], *, by_manager: bool = False
+) -> Device:
+    """Change a machine; whether it sells is changed by stopping and starting it. Only a manager moves its address."""
     known = await _locked(work, device_id, if_match)
     if "model" in changes:
         _check_model(changes["model"])
+    check_address(known.driver, changes.get("driver", known.driver), by_manager=by_manager)
     changed = replace(known, **changes, version=known.version + 1, updated_at=work.now)
-    await devices.update(work.tx, changed)
+    try:
+        await devices.update(work.tx, changed)
+    except Exception as error:
+        if sqlstate_of(error) == _UNIQUE_VIOLATION:
+            raise _address_taken(changed) from error
+        raise
     await work.note("device.change", "device", device_id, before=_plain(known), after=_plain(changed))
     return changed
 
@@ -207,7 +236,10 @@ async def _locked(work: Work, device_id: str, if_match: str) -> Device:
 async def put_drink(
     work: Work, device_id: str, drink_id: str, size: str, *, if_match: str | None, values: Mapping[str, Any]
 ) -> Drink:
-    """Add a drink in one size, or change it; `if_match` None: whatever its version is. A new one needs a `name`."""
+    """Add a drink in one size, or change it; `if_match` None: whatever its version is. A new one needs a `name`.
+
+    One that is not on sale any more takes the orders back that wait for money, as the stop switch does.
+    """
     known = await drinks.find(work.tx, device_id, drink_id, size, lock=True)
     if known is None:
         if if_match is not None:
@@ -229,6 +261,8 @@ async def put_drink(
         before=_plain(known) if known else None,
         after=_plain(changed),
     )
+    if known is not None and known.available and not changed.available:
+        await cancel_unpaid_of(work, device_id, drink_id=drink_id, size=size)
     return changed
 
 

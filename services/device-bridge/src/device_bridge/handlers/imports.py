@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
+from device_bridge.domain.addresses import AddressForbidden, check_address
 from device_bridge.domain.catalogue_files import CatalogueFile
 from device_bridge.domain.catalogue_lines import TEXT_COLUMNS, DeviceLine, DrinkLine
 from device_bridge.domain.model import Device, Drink
@@ -75,7 +76,10 @@ async def devices_of(work: Work, merchant_id: UUID | None, file: CatalogueFile[D
     there = await lookups.known_merchants(work.tx, {line.merchant_id for line in file.values if line.merchant_id})
     refused = {}
     for one in file.good:
-        problem = _problem(one.value, known.get(one.value.id), merchant_id, there)
+        before = known.get(one.value.id)
+        problem = _problem(one.value, before, merchant_id, there)
+        if problem is None and merchant_id is not None:
+            problem = _misaddressed(one.value, file.columns, before)
         if problem is not None:
             refused[one.line] = problem
     file.refuse(refused)
@@ -90,12 +94,25 @@ async def devices_of(work: Work, merchant_id: UUID | None, file: CatalogueFile[D
         if dry_run or file.bad:
             continue
         if before is not None:
-            await catalogue.change_device(work, line.id, "*", values)
+            await catalogue.change_device(work, line.id, "*", values, by_manager=merchant_id is None)
         else:
             owner = merchant_id or line.merchant_id
             assert owner is not None  # noqa: S101 - such a line is a bad one
-            await catalogue.create_device(work, device_id=line.id, merchant_id=owner, **values)
+            await catalogue.create_device(
+                work, device_id=line.id, merchant_id=owner, by_manager=merchant_id is None, **values
+            )
     return Taken(created, changed)
+
+
+def _misaddressed(line: DeviceLine, columns: frozenset[str], before: Device | None) -> tuple[str, str] | None:
+    """Return what is wrong with a line of a merchant's file that says where a machine is reached."""
+    if "driver" not in columns:
+        return None
+    try:
+        check_address(before.driver if before else {}, line.driver, by_manager=False)
+    except AddressForbidden as error:
+        return "driver", str(error)
+    return None
 
 
 def _problem(

@@ -1,6 +1,5 @@
 """A buyer asks for a cup, or thinks better of it."""
 
-from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 from uuid import UUID
@@ -12,11 +11,10 @@ from device_bridge.domain.errors import (
     DeviceUnknown,
     DrinkUnknown,
     LinkReplayed,
-    NotAllowedNow,
     OrderNotFound,
     PriceChanged,
 )
-from device_bridge.domain.machine import ENDED, Reason, Status
+from device_bridge.domain.machine import Reason, Status
 from device_bridge.domain.model import Drink, Order, Step
 from device_bridge.handlers.context import Context, Work
 from device_bridge.handlers.steps import carry_out, require
@@ -169,17 +167,3 @@ async def cancel_unpaid(work: Work, order_id: UUID) -> Order:
     order = await locked(work, order_id)
     applied = require(decisions.cancel(order, Reason.CANCELED, work.now))
     return order if applied is None else await carry_out(work, order, applied)
-
-
-async def set_receipt_address(work: Work, order_id: UUID, address: str) -> Order:
-    """Keep where the receipt goes to; for an order that was made already, it goes there now."""
-    order = await locked(work, order_id)
-    if order.status is Status.NOT_PAID:
-        raise NotAllowedNow("Nothing was paid, so there is no receipt.")
-    changed = replace(order, receipt_address=address)
-    await orders.save(work.tx, changed, [])
-    if order.status in ENDED:
-        kind = "receipt" if order.status is Status.SUCCESSFUL else "refund"
-        if kind == "receipt" or order.refund_status == "succeeded":
-            await orders.add_receipt(work.tx, changed, kind, work.now)
-    return changed

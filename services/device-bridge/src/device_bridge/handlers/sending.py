@@ -13,6 +13,8 @@ from uuid import UUID
 
 from prometheus_client import Counter, Histogram
 
+from copeck.messaging.backoff import Backoff
+from copeck.storage.errors import is_transient
 from device_bridge.domain import brews
 from device_bridge.domain.brewing import BrewEvent, BrewState
 from device_bridge.domain.drivers import Answer, BrewInstruction, Driver, DriverPolicy, Handed, Target
@@ -27,6 +29,10 @@ BATCH_MAX = 100
 CALL_TIMEOUT_S = 15.0
 TASK_REPEATED_AFTER = timedelta(seconds=20)
 """When a task is sent again for a command that no worker has taken up."""
+
+NOTE_TRIES = 5
+"""How often an answer is tried to be noted: some seconds in all, less than the deadline waits for a call."""
+_NOTED_AGAIN = Backoff(first_s=0.1, cap_s=1.0)
 
 _SENT = Counter("copeck_devices_commands_sent_total", "Calls of drivers.", ["model", "kind", "handed"])
 _WAIT = Histogram(
@@ -49,7 +55,7 @@ class Call(NamedTuple):
 
 
 def instruction_of(due: ToSend) -> BrewInstruction:
-    """Return what the machine is told: the same at each sending."""
+    """Return what the machine is told: the same at each sending. The claim has counted this one already."""
     order, command = due.order, due.command
     return BrewInstruction(
         command_id=command.id,
@@ -61,6 +67,7 @@ def instruction_of(due: ToSend) -> BrewInstruction:
         issued_at=command.issued_at,
         expires_at=command.expires_at,
         machine_order_id=order.machine_order_id,
+        first=command.sent_count <= 1,
     )
 
 
@@ -164,7 +171,21 @@ async def _call(context: Context, call: Call) -> Answer:
 
 
 async def _note(context: Context, due: ToSend, answer: Answer) -> None:
-    """Write down what a call came to; what was merely handed on is written already."""
+    """Write down what a call came to, again if the database was away: no machine says it a second time."""
+    for failures in range(NOTE_TRIES):
+        try:
+            await _write_down(context, due, answer)
+        except Exception as error:
+            if failures + 1 == NOTE_TRIES or not is_transient(error):
+                raise
+            log.warning("the answer %s of %s is noted again: %s", answer.handed.value, due.device.id, error)
+            await asyncio.sleep(_NOTED_AGAIN.delay_s(failures))
+        else:
+            return
+
+
+async def _write_down(context: Context, due: ToSend, answer: Answer) -> None:
+    """Note an answer; what was merely handed on is written already."""
     event = _HEARD.get(answer.handed)
     if event is not None:
         async with context.database.transaction() as tx:

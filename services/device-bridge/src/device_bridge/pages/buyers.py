@@ -126,13 +126,20 @@ async def events(request: Request, context: Ctx, order_id: UUID) -> Response:
 
 @router.get("/orders/{order_id}/pay")
 async def go_to_payment(request: Request, context: Ctx, order_id: UUID) -> Response:
-    """Lead to the pay page, unless it is too late: a page that was left open may ask for what is over."""
+    """Lead to the pay page, unless it is too late: a page that was left open may ask for what is over.
+
+    The machine is looked at once more: one that went off or sold out meanwhile takes no money.
+    """
     order = await ordering.find(context, order_id, token_in(request, order_id))
     token, language = ordering.token_of(context, order_id), pages.texts(request).language
     stage = stage_at(order, context.clock.now())
     if stage is Stage.EXPIRED:
         return pages.refuse(request, OrderExpired(), machine_path=f"/m/{order.device_id}")
     if stage is Stage.TO_PAY:
+        menu = await menu_of(context, order.device_id)
+        refusal = menu.why_not(order.drink_id, order.size)
+        if refusal is not None:
+            return pages.refuse(request, refusal, menu.device, machine_path=f"/m/{order.device_id}")
         return RedirectResponse(pay_path(order, token, language), status_code=303)
     return RedirectResponse(order_path(order_id, token, language), status_code=303)
 

@@ -15,11 +15,10 @@ _STATE_OF: Mapping[str, str] = {
     "device-off": "off",
     "device-in-error": "error",
     "device-sold-out": "sold_out",
-    "device-stopped": "stopped",
 }
 """Which of a machine's own texts belongs to which refusal."""
 
-_PASSES = frozenset({*_STATE_OF, "unavailable", "rate-limited"})
+_PASSES = frozenset({*_STATE_OF, "device-stopped", "unavailable", "rate-limited"})
 """What may be otherwise when the page is loaded again."""
 
 _SAME_AS: Mapping[str, str] = {

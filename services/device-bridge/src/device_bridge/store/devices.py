@@ -138,18 +138,6 @@ async def note_heartbeats(tx: AsyncConnection, device_ids: Sequence[str], at: da
     await tx.execute(_HEARTBEATS, {"ids": sorted(set(device_ids)), "at": at})
 
 
-_ALIVE = sa.text("""
-INSERT INTO devices.device_states (device_id, online, state, error_code, heartbeat_at, reported_at)
-SELECT id, true, 'ready', '', :at, NULL FROM devices.devices WHERE id = :id
-ON CONFLICT (device_id) DO UPDATE SET online = true, heartbeat_at = excluded.heartbeat_at
-""")
-
-
-async def note_alive(tx: AsyncConnection, device_id: str, at: datetime) -> None:
-    """Note a machine that is known to be alive by another way than its own state."""
-    await tx.execute(_ALIVE, {"id": device_id, "at": at})
-
-
 async def note_state(tx: AsyncConnection, state: DeviceState) -> None:
     """Store what a machine said of itself."""
     values = {name: getattr(state, name) for name in _STATE_FIELDS}

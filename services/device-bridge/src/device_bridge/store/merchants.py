@@ -42,12 +42,6 @@ async def find(tx: AsyncConnection, merchant_id: UUID, *, lock: bool = False) ->
     return merchant_of(row) if row else None
 
 
-async def find_by_owner(tx: AsyncConnection, owner: UUID) -> Merchant | None:
-    """Return the merchant that a user is."""
-    row = (await tx.execute(sa.select(merchants).where(merchants.c.owner == owner))).first()
-    return merchant_of(row) if row else None
-
-
 async def list_(
     tx: AsyncConnection,
     *,

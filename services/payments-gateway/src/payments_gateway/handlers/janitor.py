@@ -1,11 +1,13 @@
 """What is done again and again: stuck rows are taken up, providers are asked, partitions are kept in order."""
 
+import asyncio
 from dataclasses import dataclass
 from datetime import timedelta
 from uuid import UUID
 
 from copeck.kernel.ids import new_id
 from copeck.observability.logs import get_logger
+from copeck.storage.errors import is_transient
 from payments_gateway.domain.attempts import FINISHED
 from payments_gateway.domain.models import Operation, OperationKind, OperationStatus
 from payments_gateway.handlers import batches, catch_up, metrics
@@ -16,6 +18,7 @@ from payments_gateway.handlers.reconciliation import reconcile
 from payments_gateway.store import attempts as attempt_store
 from payments_gateway.store import callbacks as callback_store
 from payments_gateway.store import operations as operation_store
+from payments_gateway.store import reconciled as reconciled_store
 
 log = get_logger(__name__)
 
@@ -23,6 +26,8 @@ BATCH = 200
 BATCHES_MAX = 50
 INBOX_KEPT_DAYS = 30
 ANSWERS_KEPT = timedelta(days=7)
+# What merchants' shops may take of a sweep.
+MERCHANTS_SHOPS_S = 60.0
 # A task that was sent and got lost is sent again after this.
 RESEND_AFTER = timedelta(seconds=30)
 
@@ -95,14 +100,37 @@ async def _operations(context: Context) -> dict[UUID, OperationKind]:
 
 
 async def sweep(context: Context) -> dict[str, int]:
-    """Walk the providers' own lists for what nobody told us, and keep tables in order."""
-    found = 0
-    for shop in (*context.shops.all(), *await shops_to_compare(context)):
-        found += await reconcile(context, shop)
+    """Keep tables in order, then walk the providers' own lists for what nobody told us.
+
+    Our own upkeep comes first: it must not depend on how many shops merchants have, nor on their providers.
+    """
     await catch_up.run(context, overlap=catch_up.SWEPT)
     now = context.clock.now()
     async with context.database.transaction() as tx:
         changed = await operation_store.maintain(tx, context.settings.callbacks_kept_days, INBOX_KEPT_DAYS)
         trimmed = await callback_store.trim_forged(tx, KEPT_ROWS_MAX)
         forgotten = await context.idempotency.forget(tx, now - ANSWERS_KEPT)
+    found = 0
+    for shop in context.shops.all():
+        found += await reconcile(context, shop)
+    found += await _compare_merchants_shops(context)
     return {"found": found, "partitions": changed, "forged_trimmed": trimmed, "answers_forgotten": forgotten}
+
+
+async def _compare_merchants_shops(context: Context) -> int:
+    """Compare merchants' shops while there is time; who had no turn has it first the next time."""
+    found = 0
+    try:
+        async with asyncio.timeout(MERCHANTS_SHOPS_S):
+            for shop in await shops_to_compare(context):
+                async with context.database.transaction() as tx:
+                    await reconciled_store.note_try(tx, shop.provider, shop.shop, context.clock.now())
+                try:
+                    found += await reconcile(context, shop)
+                except Exception as error:
+                    if is_transient(error):
+                        raise
+                    log.exception("a merchant's shop cannot be compared", shop=shop.shop)
+    except TimeoutError:
+        log.warning("there was no time to compare all merchants' shops", seconds=MERCHANTS_SHOPS_S)
+    return found

@@ -30,6 +30,7 @@ from payments_gateway.domain.sealing import UnsealableError, seal, unseal
 from payments_gateway.handlers.context import Context
 from payments_gateway.store import audit
 from payments_gateway.store import merchant_shops as store
+from payments_gateway.store import reconciled as reconciled_store
 
 log = get_logger(__name__)
 
@@ -72,10 +73,19 @@ async def shop_of_merchant(context: Context, invoice: Invoice, tx: AsyncConnecti
 
 
 async def shops_to_compare(context: Context) -> list[Shop]:
-    """Return the merchants' shops whose turn it is to have their lists compared."""
-    async with context.database.reading() as tx:
-        found = await store.to_compare(tx, COMPARED_AT_ONCE_MAX)
-    return [shop for item in found if (shop := _unsealed(context, item)) is not None]
+    """Return the merchants' shops whose turn it is to have their lists compared.
+
+    One that cannot be used has had its turn with that.
+    """
+    usable = []
+    async with context.database.transaction() as tx:
+        for item in await store.to_compare(tx, COMPARED_AT_ONCE_MAX):
+            shop = _unsealed(context, item)
+            if shop is not None:
+                usable.append(shop)
+            else:
+                await reconciled_store.note_try(tx, item.provider, item.shop, context.clock.now())
+    return usable
 
 
 async def show(context: Context, merchant_id: UUID) -> Shown:

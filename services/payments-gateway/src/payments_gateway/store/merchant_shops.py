@@ -43,14 +43,14 @@ async def of_merchant(tx: AsyncConnection, merchant_id: UUID) -> list[MerchantSh
 
 
 async def to_compare(tx: AsyncConnection, limit: int) -> list[MerchantShop]:
-    """Return the shops whose lists at the provider were compared the longest ago."""
+    """Return the shops that had their turn to be compared the longest ago, whatever came of it."""
     query = (
         sa.select(*_ALL)
         .outerjoin(
             reconciled, sa.and_(reconciled.c.provider == merchant_shops.c.provider,
                                 reconciled.c.shop == merchant_shops.c.shop)
         )
-        .order_by(reconciled.c.reconciled_to.asc().nulls_first(), merchant_shops.c.shop)
+        .order_by(reconciled.c.tried_at.asc().nulls_first(), merchant_shops.c.shop)
         .limit(limit)
     )  # fmt: skip
     return [MerchantShop(**row._asdict()) for row in await tx.execute(query)]

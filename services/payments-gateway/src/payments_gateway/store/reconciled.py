@@ -20,3 +20,9 @@ async def advance(tx: AsyncConnection, provider: str, shop: str, to: datetime) -
     added = insert(reconciled).values(provider=provider, shop=shop, reconciled_to=to)
     newer = sa.func.greatest(reconciled.c.reconciled_to, added.excluded.reconciled_to)
     await tx.execute(added.on_conflict_do_update(index_elements=["provider", "shop"], set_={"reconciled_to": newer}))
+
+
+async def note_try(tx: AsyncConnection, provider: str, shop: str, now: datetime) -> None:
+    """Note that a shop has its turn to be compared now, whatever comes of it."""
+    added = insert(reconciled).values(provider=provider, shop=shop, tried_at=now)
+    await tx.execute(added.on_conflict_do_update(index_elements=["provider", "shop"], set_={"tried_at": now}))

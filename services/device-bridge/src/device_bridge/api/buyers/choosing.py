@@ -44,6 +44,13 @@ class Menu:
                 return line
         raise DrinkUnknown
 
+    def why_not(self, drink_id: str, size: str) -> DomainError | None:
+        """Return why a drink takes no money now, for the machine's sake or its own; None when it does."""
+        try:
+            return self.refusal or self.line(drink_id, size).refusal
+        except DrinkUnknown as unknown:
+            return unknown
+
     def drinks(self) -> Iterator[tuple[str, list[Line]]]:
         """Yield the drinks by name, each with its sizes from small to large."""
         grouped: dict[str, list[Line]] = {}

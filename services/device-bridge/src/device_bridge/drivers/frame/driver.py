@@ -5,9 +5,10 @@ counts as at its deadline is the model's stated policy. A frame is sent once: no
 an order that they have made already.
 """
 
+from datetime import UTC, datetime
 from typing import Any
 
-from device_bridge.domain.drivers import Answer, BrewInstruction, DriverPolicy, Handed, Target
+from device_bridge.domain.drivers import Answer, BrewInstruction, DriverPolicy, Handed, Target, not_sent
 from device_bridge.drivers.frame.codec import make_drink
 from device_bridge.drivers.mqtt.driver import Publisher, publish
 from device_bridge.drivers.mqtt.profiles import FRAME_ROOT, address_id
@@ -45,7 +46,10 @@ class FrameDriver:
         return self._policy
 
     async def brew(self, target: Target, instruction: BrewInstruction) -> Answer:
-        """Publish the frame once; the broker's receipt is the consent."""
+        """Publish the frame once; the broker's receipt is the consent.
+
+        The frame has no expiry of its own: the broker throws it away when the machine comes for it too late.
+        """
         try:
             broker, topic = place(target.device_id, target.address)
             payload = make_drink(
@@ -55,13 +59,16 @@ class FrameDriver:
                 text_flag=str(target.address.get("text_flag", "1")),
             )
         except ValueError as error:
-            return Answer(Handed.REJECTED, "address", str(error))
-        answer = await publish(self._publisher, broker, topic, payload, None)
+            return not_sent(instruction, "address", str(error))
+        left_s = (instruction.expires_at - datetime.now(UTC)).total_seconds()
+        if left_s <= 0:
+            return not_sent(instruction, "expired", "its time was over before it was sent")
+        answer = await publish(self._publisher, broker, topic, payload, left_s)
         return Answer(Handed.ACCEPTED) if answer.handed is Handed.SENT else answer
 
     async def revoke(self, target: Target, instruction: BrewInstruction) -> Answer:
         """There is no such frame."""
-        return Answer(Handed.REJECTED, "not_revocable")
+        return not_sent(instruction, "not_revocable", revoking=True)
 
 
 def drink_number(address: dict[str, Any], drink_id: str, size: str) -> str:

@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 from typing import Protocol
 
 from copeck.contracts.machines import CommandKind, MachineCommand
-from device_bridge.domain.drivers import Answer, BrewInstruction, DriverPolicy, Handed, Target
+from device_bridge.domain.drivers import Answer, BrewInstruction, DriverPolicy, Handed, Target, not_sent
 from device_bridge.drivers.mqtt.link import NotConnectedError, OutcomeUnknownError
 from device_bridge.drivers.mqtt.profiles import PROFILES
 
@@ -56,11 +56,11 @@ class MqttDriver:
         ).signed(target.key, target.device_id)
         left_s = (instruction.expires_at - now).total_seconds() if kind == "brew" else REVOKE_EXPIRES_S
         if left_s <= 0:
-            return Answer(Handed.REJECTED, "expired", "its time was over before it was sent")
+            return not_sent(instruction, "expired", "its time was over before it was sent")
         try:
             topic = self._profile.command_topic(target.device_id, target.address, instruction.command_id)
         except ValueError as error:
-            return Answer(Handed.REJECTED, "address", str(error))
+            return not_sent(instruction, "address", str(error), revoking=kind == "revoke")
         return await publish(self._publisher, self._broker, topic, command.payload(), left_s)
 
 

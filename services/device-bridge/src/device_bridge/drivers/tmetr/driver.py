@@ -8,7 +8,7 @@ import time
 from collections import OrderedDict
 from datetime import UTC, datetime
 
-from device_bridge.domain.drivers import Answer, BrewInstruction, DriverPolicy, Handed, Target
+from device_bridge.domain.drivers import Answer, BrewInstruction, DriverPolicy, Handed, Target, not_sent
 from device_bridge.drivers.mqtt.profiles import address_id
 from device_bridge.drivers.tmetr import mapping
 from device_bridge.drivers.tmetr.client import Fault, TmetrClient, TmetrError
@@ -47,7 +47,7 @@ class TmetrDriver:
         try:
             device = address_id(target.device_id, target.address)
         except ValueError as error:
-            return Answer(Handed.REJECTED, "address", str(error))
+            return not_sent(instruction, "address", str(error))
         offset = mapping.hours_offset(target.time_zone, datetime.now(UTC))
         try:
             drink = await self._drink_id(device, instruction.drink_id, instruction.size, offset)
@@ -70,7 +70,7 @@ class TmetrDriver:
 
     async def revoke(self, target: Target, instruction: BrewInstruction) -> Answer:
         """There is no such call."""
-        return Answer(Handed.REJECTED, "not_revocable")
+        return not_sent(instruction, "not_revocable", revoking=True)
 
     async def _drink_id(self, device: str, drink: str, size: str, offset: str) -> str:
         key = (device, drink, size)

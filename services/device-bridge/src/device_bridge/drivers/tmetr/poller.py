@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import logging
-import time
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
 from copeck.observability.metrics import Counter
@@ -31,28 +31,48 @@ class TelemetryPoller:
         self._context = context
         self._client = client
         self._stopping = asyncio.Event()
+        self._priced = ""
 
     async def run(self) -> None:
-        """Ask for heartbeats often and for prices now and then, until `stop`; what fails is asked again next time."""
+        """Ask for heartbeats often and for prices now and then, until `stop`.
+
+        Each in a task of its own: a machine must not count as off because another one's prices take long.
+        """
         settings = self._context.settings
-        prices_at = 0.0
+        try:
+            async with asyncio.TaskGroup() as parts:
+                parts.create_task(self._again(self._round_of_heartbeats, settings.tmetr_heartbeats_s))
+                parts.create_task(self._again(self._round_of_prices, settings.tmetr_prices_s))
+        finally:
+            await self._client.close()
+
+    async def _again(self, ask: Callable[[], Awaitable[None]], every_s: float) -> None:
+        """Ask until `stop`; what fails is asked again next time."""
         while not self._stopping.is_set():
             try:
-                machines = await self._machines()
-                await self.ask_heartbeats(machines)
-                if time.monotonic() >= prices_at:
-                    prices_at = time.monotonic() + settings.tmetr_prices_s
-                    await self.ask_prices(machines)
+                await ask()
             except Exception as error:
                 if not is_transient(error):
                     log.exception("the telemetry's answers could not be written down")
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(settings.tmetr_heartbeats_s):
+                async with asyncio.timeout(every_s):
                     await self._stopping.wait()
-        await self._client.close()
+
+    async def _round_of_heartbeats(self) -> None:
+        await self.ask_heartbeats(await self._machines())
+
+    async def _round_of_prices(self) -> None:
+        """Ask for prices no longer than until the next round is due; that one goes on behind the last machine asked."""
+        machines = await self._machines()
+        start = next((n for n, machine in enumerate(machines) if machine.device_id > self._priced), 0)
+        try:
+            async with asyncio.timeout(self._context.settings.tmetr_prices_s):
+                await self.ask_prices(machines[start:] + machines[:start])
+        except TimeoutError:
+            log.warning("the telemetry has no time for all prices; those behind %s come next", self._priced)
 
     async def stop(self) -> None:
-        """End after the question under way."""
+        """End after the questions under way."""
         self._stopping.set()
 
     async def _machines(self) -> list[foreign.ForeignMachine]:
@@ -76,6 +96,7 @@ class TelemetryPoller:
     async def ask_prices(self, machines: list[foreign.ForeignMachine]) -> None:
         """Note the prices of every drink; one that is not known is noted as that."""
         for machine in machines:
+            self._priced = machine.device_id
             offset = mapping.hours_offset(machine.time_zone, self._context.clock.now())
             prices = []
             for drink, size in machine.drinks:
