@@ -4,7 +4,8 @@ A caller that confirms a report to its machine does so after these return: after
 """
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID, uuid5
 
@@ -91,6 +92,18 @@ async def on_heartbeats(context: Context, device_ids: Sequence[str]) -> None:
             await devices.note_heartbeats(tx, device_ids, context.clock.now())
 
 
+@dataclass(frozen=True, slots=True)
+class SaidOfItself:
+    """What a machine says of itself; `at` is its own clock, None when it gave no time."""
+
+    device_id: str
+    online: bool
+    state: MachineState
+    error_code: str = ""
+    sold_out: Sequence[tuple[str, str]] = ()
+    at: datetime | None = None
+
+
 async def on_state(
     context: Context,
     device_id: str,
@@ -101,18 +114,43 @@ async def on_state(
     sold_out: Sequence[tuple[str, str]] = (),
     at: datetime | None = None,
 ) -> None:
-    """Store what a machine says of itself; `at` is its own clock. That it is alive, only a heartbeat says.
+    """Store what one machine says of itself; see `on_states`."""
+    await on_states(context, [SaidOfItself(device_id, online, state, error_code, sold_out, at)])
 
-    The last words of a machine that went off say nothing of what it is out of.
+
+async def on_states(context: Context, said: Iterable[SaidOfItself]) -> None:
+    """Store what machines say of themselves, in the order of arrival. That they are alive, only a heartbeat says.
+
+    Codes that nobody knows are left out. The last words of a machine that went off say nothing of what it is out of.
     """
+    last = _last_words(said)
+    if not last:
+        return
     async with context.database.transaction() as tx:
-        if await devices.find(tx, device_id) is None:
-            log.warning("an unknown machine says how it is: %s", device_id)
-            return
-        reported_at = at or context.clock.now()
-        await devices.note_state(tx, DeviceState(device_id, online, state, error_code, None, reported_at))
-        if online:
-            await drinks.note_sold_out(tx, device_id, sold_out)
+        now = context.clock.now()
+        known = await devices.note_states(
+            tx,
+            [DeviceState(one.device_id, one.online, one.state, one.error_code, None, one.at or now) for one in last],
+        )
+        sold_out = {one.device_id: one.sold_out for one in last if one.online and one.device_id in known}
+        if sold_out:
+            await drinks.note_sold_out(tx, sold_out)
+    for one in last:
+        if one.device_id not in known:
+            log.warning("an unknown machine says how it is: %s", one.device_id)
+
+
+def _last_words(said: Iterable[SaidOfItself]) -> list[SaidOfItself]:
+    """Return what counts of each machine: the newest by its own clock, or by arrival where a word has no time.
+
+    Only words that wait together are compared: a machine whose clock was set back must not fall silent.
+    """
+    last: dict[str, SaidOfItself] = {}
+    for one in said:
+        before = last.get(one.device_id)
+        if before is None or before.at is None or one.at is None or one.at >= before.at:
+            last[one.device_id] = one
+    return list(last.values())
 
 
 async def on_prices(context: Context, device_id: str, prices: Sequence[tuple[str, str, int]]) -> None:

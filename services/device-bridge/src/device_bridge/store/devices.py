@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
+import orjson
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql as pg
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -148,6 +149,34 @@ ON CONFLICT (device_id) DO UPDATE SET online = true, heartbeat_at = excluded.hea
 async def note_alive(tx: AsyncConnection, device_id: str, at: datetime) -> None:
     """Note a machine that is known to be alive by another way than its own state."""
     await tx.execute(_ALIVE, {"id": device_id, "at": at})
+
+
+_STATES = sa.text("""
+INSERT INTO devices.device_states (device_id, online, state, error_code, reported_at)
+SELECT known.id, said.online, said.state, said.error_code, said.reported_at
+FROM json_to_recordset(CAST(:said AS json))
+    AS said(device_id text, online boolean, state text, error_code text, reported_at timestamptz)
+JOIN devices.devices AS known ON known.id = said.device_id
+ORDER BY known.id
+ON CONFLICT (device_id) DO UPDATE SET online = excluded.online, state = excluded.state,
+    error_code = excluded.error_code, reported_at = excluded.reported_at
+RETURNING device_id
+""")
+
+
+async def note_states(tx: AsyncConnection, states: Sequence[DeviceState]) -> set[str]:
+    """Store what machines, each at most once, said of themselves; returns those that we know. Heartbeats stay."""
+    said = [
+        {
+            "device_id": state.device_id,
+            "online": state.online,
+            "state": state.state,
+            "error_code": state.error_code,
+            "reported_at": state.reported_at,
+        }
+        for state in states
+    ]
+    return set((await tx.execute(_STATES, {"said": orjson.dumps(said).decode()})).scalars())
 
 
 async def note_state(tx: AsyncConnection, state: DeviceState) -> None:

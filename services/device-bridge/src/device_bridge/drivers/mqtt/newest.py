@@ -32,3 +32,10 @@ class Newest:
             await self._some.wait()
         key = next(iter(self._kept))
         return self._kept.pop(key)
+
+    async def get_all(self, limit: int) -> list[Said]:
+        """Wait for a message and take everything that is there, at most `limit`."""
+        taken = [await self.get()]
+        while self._kept and len(taken) < limit:
+            taken.append(await self.get())
+        return taken
