@@ -8,28 +8,22 @@ few statements each time.
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Coroutine
-from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from copeck.contracts.base import ContractError
-from copeck.contracts.machines import (
-    AckConfirmation,
-    MachineAck,
-    MachineState,
-    MachineTelemetry,
-    read_payload,
-)
+from copeck.contracts.machines import AckConfirmation
 from copeck.kernel.errors import DomainError
 from copeck.messaging.backoff import Backoff
 from copeck.observability.metrics import LATENCY_BUCKETS, Counter, Histogram
 from copeck.storage.errors import is_transient
 from device_bridge.domain.model import Report
 from device_bridge.drivers.mqtt.directory import Directory
-from device_bridge.drivers.mqtt.link import NotConnectedError, OutcomeUnknownError
+from device_bridge.drivers.mqtt.link import NotConnectedError, OutcomeUnknownError, Publish
 from device_bridge.drivers.mqtt.newest import Newest, Said
 from device_bridge.drivers.mqtt.profiles import Heard, Profile
 from device_bridge.handlers import reports
 from device_bridge.handlers.reports import SaidOfItself
+from device_bridge.reading import prices_of, report_of, state_of
 from device_bridge.settings import DevicesSettings
 
 if TYPE_CHECKING:
@@ -47,19 +41,15 @@ _BATCH_MAX = 1_000
 _STATES_MAX = 500
 _STATES_GATHERED_S = 0.1
 """How long states are collected after some were stored; the first after a silence is stored at once."""
+_REPORTS_MAX = 50
+_REPORTS_GATHERED_S = 0.05
+"""The same for reports: nobody waits for them, and the more share a commit, the less each costs."""
 _PRICES_SIDE_BY_SIDE = 2
 _TRIES_MAX = 5
 _RAW_CHARS_MAX = 500
 
 T = TypeVar("T")
 Work = Callable[[Profile, Heard, str, bytes], Awaitable[None]]
-
-
-class Publish(Protocol):
-    """Says something to a machine."""
-
-    async def __call__(self, broker: str, topic: str, payload: bytes, *, expires_in_s: float | None = None) -> None:
-        """Publish at a broker; NotConnectedError and OutcomeUnknownError as in `link.py`."""
 
 
 class Hearing:
@@ -145,11 +135,46 @@ class Hearing:
     async def _work_on_reports(self, queue: asyncio.Queue[Said]) -> None:
         backoff = Backoff()
         while True:
-            said = await queue.get()
+            batch = [await queue.get()]
+            while len(batch) < _REPORTS_MAX and not queue.empty():
+                batch.append(queue.get_nowait())
             for attempt in range(_TRIES_MAX):
-                if await self._done(said, self._report):
+                if await self._reports_together(batch):
                     break
                 await asyncio.sleep(backoff.delay_s(attempt))
+            if len(batch) < _REPORTS_MAX:
+                await asyncio.sleep(_REPORTS_GATHERED_S)
+
+    async def _reports_together(self, batch: list[Said]) -> bool:
+        """Follow reports in one transaction, then confirm each; False when the same may succeed later."""
+        try:
+            read = [(said, report) for said in batch if (report := await self._read(said, report_of)) is not None]
+            refused = await reports.on_reports(self._attached, [report for _, report in read])
+        except Exception as error:
+            if is_transient(error):
+                self._note_retried(batch)
+                return False
+            log.exception("%d reports go one by one", len(batch))
+            for said in batch:
+                await self._one_report(said)
+            return True
+        for (_, report), refusal in zip(read, refused, strict=True):
+            if refusal is not None:
+                _note_refused(report, refusal)
+        confirmed = (self._confirm(said[0], said[1], report) for said, report in read)
+        for result in await asyncio.gather(*confirmed, return_exceptions=True):
+            if isinstance(result, BaseException):
+                log.error("a report was not confirmed; it will come again", exc_info=result)
+        for said, _ in read:
+            self._note(said, "done")
+        return True
+
+    async def _one_report(self, said: Said) -> None:
+        backoff = Backoff()
+        for attempt in range(_TRIES_MAX):
+            if await self._done(said, self._report):
+                return
+            await asyncio.sleep(backoff.delay_s(attempt))
 
     async def _work_on_states(self) -> None:
         backoff, failures = Backoff(), 0
@@ -166,12 +191,13 @@ class Hearing:
         said_of: dict[int, SaidOfItself] = {}
         try:
             for place, said in enumerate(batch):
-                read = await self._read(said, _state_of)
+                read = await self._read(said, state_of)
                 if read is not None:
                     said_of[place] = read
             await reports.on_states(self._attached, said_of.values())
         except Exception as error:
             if is_transient(error):
+                self._note_retried(batch)
                 return batch
             log.exception("%d states go one by one", len(batch))
             return [said for said in batch if not await self._done(said, self._state)]
@@ -215,6 +241,10 @@ class Hearing:
                 await asyncio.sleep(backoff.delay_s(failures))
                 failures += 1
 
+    def _note_retried(self, batch: list[Said]) -> None:
+        for profile, heard, _, _ in batch:
+            HEARD.labels(profile.name, heard.heard, "retried").inc()
+
     async def _done(self, said: Said, work: Work) -> bool:
         """Work on one message; False when the same may succeed later, which only faults of Postgres can say."""
         profile, heard, payload, _ = said
@@ -235,12 +265,11 @@ class Hearing:
         return True
 
     async def _report(self, profile: Profile, heard: Heard, device_id: str, payload: bytes) -> None:
-        report = _report_of(device_id, heard, payload)
+        report = report_of(device_id, heard, payload)
         try:
             await reports.on_report(self._attached, report)
         except DomainError as error:
-            # A command that is not ours, or not this machine's: to hear it again would change nothing.
-            log.warning("a report of %s on %s was refused: %s", device_id, report.command_id, error.detail)
+            _note_refused(report, error)
         await self._confirm(profile, heard, report)
 
     async def _confirm(self, profile: Profile, heard: Heard, report: Report) -> None:
@@ -251,13 +280,11 @@ class Hearing:
             log.info("the report %s of %s was not confirmed; it will come again", report.n, report.device_id)
 
     async def _state(self, _profile: Profile, heard: Heard, device_id: str, payload: bytes) -> None:
-        await reports.on_states(self._attached, [_state_of(device_id, heard, payload)])
+        await reports.on_states(self._attached, [state_of(device_id, heard, payload)])
 
     async def _telemetry(self, _profile: Profile, _heard: Heard, device_id: str, payload: bytes) -> None:
-        telemetry = read_payload(MachineTelemetry, payload)
-        prices = [(line.drink, line.size, line.price_minor) for line in telemetry.prices]
         try:
-            await reports.on_prices(self._attached, device_id, prices)
+            await reports.on_prices(self._attached, device_id, prices_of(payload))
         except DomainError as error:
             log.info("prices of %s were refused: %s", device_id, error.detail)
 
@@ -268,32 +295,6 @@ class Hearing:
         return self._context
 
 
-def _report_of(device_id: str, heard: Heard, payload: bytes) -> Report:
-    ack = read_payload(MachineAck, payload)
-    if ack.command_id != heard.command_id:
-        raise ContractError("the topic names another command than the payload")
-    return Report(
-        device_id=device_id,
-        command_id=ack.command_id,
-        state=ack.state,
-        at=_moment(ack.at),
-        code=ack.code,
-        n=ack.n,
-        raw=ack.model_dump(mode="json"),
-    )
-
-
-def _state_of(device_id: str, _heard: Heard, payload: bytes) -> SaidOfItself:
-    state = read_payload(MachineState, payload)
-    return SaidOfItself(
-        device_id,
-        online=state.online,
-        state=state.state if state.online else "off",
-        error_code=state.error,
-        sold_out=list(state.sold_out),
-        at=_moment(state.at) if state.at else None,
-    )
-
-
-def _moment(at_ms: int) -> datetime:
-    return datetime.fromtimestamp(at_ms / 1000, UTC)
+def _note_refused(report: Report, error: DomainError) -> None:
+    # A command that is not ours, or not this machine's: to hear it again would change nothing.
+    log.warning("a report of %s on %s was refused: %s", report.device_id, report.command_id, error.detail)

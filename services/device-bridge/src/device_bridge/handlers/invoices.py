@@ -129,7 +129,7 @@ async def _carry_out(
     if version is None:
         return order
     seen = replace(order, invoice_version=version)
-    await orders.save(work.tx, seen, [])
+    await orders.save(work.tx, [seen], [])
     return seen
 
 

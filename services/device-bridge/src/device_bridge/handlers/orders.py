@@ -177,9 +177,9 @@ async def set_receipt_address(work: Work, order_id: UUID, address: str) -> Order
     if order.status is Status.NOT_PAID:
         raise NotAllowedNow("Nothing was paid, so there is no receipt.")
     changed = replace(order, receipt_address=address)
-    await orders.save(work.tx, changed, [])
+    await orders.save(work.tx, [changed], [])
     if order.status in ENDED:
         kind = "receipt" if order.status is Status.SUCCESSFUL else "refund"
         if kind == "receipt" or order.refund_status == "succeeded":
-            await orders.add_receipt(work.tx, changed, kind, work.now)
+            await orders.add_receipts(work.tx, [(changed, kind)], work.now)
     return changed

@@ -1,6 +1,6 @@
 """Machines, and what they said last of themselves."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -149,6 +149,17 @@ ON CONFLICT (device_id) DO UPDATE SET online = true, heartbeat_at = excluded.hea
 async def note_alive(tx: AsyncConnection, device_id: str, at: datetime) -> None:
     """Note a machine that is known to be alive by another way than its own state."""
     await tx.execute(_ALIVE, {"id": device_id, "at": at})
+
+
+_FAILURES = sa.select(devices.c.id, devices.c.failures_in_row).where(
+    devices.c.id == sa.any_(sa.bindparam("device_ids", type_=pg.ARRAY(sa.Text)))
+)
+
+
+async def failures_in_row(tx: AsyncConnection, device_ids: Iterable[str]) -> dict[str, int]:
+    """Return how many brews of each machine have failed since one succeeded."""
+    rows = await tx.execute(_FAILURES, {"device_ids": sorted(set(device_ids))})
+    return {row.id: row.failures_in_row for row in rows}
 
 
 _STATES = sa.text("""
