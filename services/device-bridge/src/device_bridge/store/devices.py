@@ -151,9 +151,29 @@ async def note_alive(tx: AsyncConnection, device_id: str, at: datetime) -> None:
     await tx.execute(_ALIVE, {"id": device_id, "at": at})
 
 
-_FAILURES = sa.select(devices.c.id, devices.c.failures_in_row).where(
-    devices.c.id == sa.any_(sa.bindparam("device_ids", type_=pg.ARRAY(sa.Text)))
+@dataclass(frozen=True, slots=True)
+class Selling:
+    """What a payment has to know of a machine: whether it, and its merchant, sell, and what speaks to it."""
+
+    model: str
+    selling: bool
+
+
+_DEVICE_IDS: sa.BindParameter[Any] = sa.bindparam("device_ids", type_=pg.ARRAY(sa.Text))
+_SELLING = (
+    sa.select(devices.c.id, devices.c.model, sa.and_(devices.c.selling, merchants.c.selling).label("selling"))
+    .join(merchants, merchants.c.id == devices.c.merchant_id)
+    .where(devices.c.id == sa.any_(_DEVICE_IDS))
 )
+
+
+async def selling(tx: AsyncConnection, device_ids: Iterable[str]) -> dict[str, Selling]:
+    """Return machines by their codes, those that there are."""
+    rows = await tx.execute(_SELLING, {"device_ids": sorted(set(device_ids))})
+    return {row.id: Selling(row.model, row.selling) for row in rows}
+
+
+_FAILURES = sa.select(devices.c.id, devices.c.failures_in_row).where(devices.c.id == sa.any_(_DEVICE_IDS))
 
 
 async def failures_in_row(tx: AsyncConnection, device_ids: Iterable[str]) -> dict[str, int]:

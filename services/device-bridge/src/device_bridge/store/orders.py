@@ -96,6 +96,20 @@ async def lock_by_invoice(tx: AsyncConnection, invoice_id: UUID) -> Order | None
     return order_of(row) if row else None
 
 
+_LOCK_BY_INVOICES = (
+    sa.select(orders)
+    .where(orders.c.invoice_id == sa.any_(sa.bindparam("invoice_ids", type_=pg.ARRAY(pg.UUID(as_uuid=True)))))
+    .order_by(orders.c.id)
+    .with_for_update(key_share=True)
+)
+
+
+async def lock_by_invoices(tx: AsyncConnection, invoice_ids: Sequence[UUID]) -> dict[UUID, Order]:
+    """Lock the orders that invoices belong to, in the order of their ids; returned by the id of the invoice."""
+    rows = await tx.execute(_LOCK_BY_INVOICES, {"invoice_ids": sorted(set(invoice_ids))})
+    return {row.invoice_id: order_of(row) for row in rows}
+
+
 async def id_by_invoice(tx: AsyncConnection, invoice_id: UUID) -> UUID | None:
     """Return the id of the order that an invoice belongs to; None when it is not one of ours."""
     found: UUID | None = await tx.scalar(sa.select(orders.c.id).where(orders.c.invoice_id == invoice_id))
