@@ -57,7 +57,8 @@ async def on_reports(context: Context, said: Sequence[Report]) -> list[ForeignCo
         heard = [report for report, no in zip(said, refused, strict=True) if no is None]
         made = await _follow_all(work, writes, heard, known, outcomes)
         await store(work, writes)
-    if writes.messages:
+    # A machine that its failures have stopped takes unpaid orders back, which is said too.
+    if writes.messages or not all(brew.succeeded for brew in writes.brews):
         context.poke()
     for (state, outcome), count in outcomes.items():
         _REPORTS.labels(state, outcome).inc(count)

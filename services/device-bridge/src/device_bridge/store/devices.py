@@ -55,17 +55,21 @@ async def insert(tx: AsyncConnection, device: Device) -> bool:
     return (await tx.execute(statement)).first() is not None
 
 
+_CHANGED = {name: sa.bindparam(f"new_{name}", type_=devices.c[name].type) for name in FIELDS if name != "id"}
+_UPDATE = sa.update(devices).where(devices.c.id == sa.bindparam("the_id")).values(**_CHANGED)
+_FIND = sa.select(devices).where(devices.c.id == sa.bindparam("device_id"))
+_LOCK = _FIND.with_for_update(key_share=True)
+
+
 async def update(tx: AsyncConnection, device: Device) -> None:
     """Store a machine that was locked and changed."""
-    await tx.execute(sa.update(devices).where(devices.c.id == device.id).values(**_values(device)))
+    values = {f"new_{name}": getattr(device, name) for name in _CHANGED}
+    await tx.execute(_UPDATE, values | {"the_id": device.id})
 
 
 async def find(tx: AsyncConnection, device_id: str, *, lock: bool = False) -> Device | None:
     """Return a machine, locked if asked for."""
-    query = sa.select(devices).where(devices.c.id == device_id)
-    if lock:
-        query = query.with_for_update(key_share=True)
-    row = (await tx.execute(query)).first()
+    row = (await tx.execute(_LOCK if lock else _FIND, {"device_id": device_id})).first()
     return device_of(row) if row else None
 
 
@@ -210,12 +214,14 @@ async def note_states(tx: AsyncConnection, states: Sequence[DeviceState]) -> set
     return set((await tx.execute(_STATES, {"said": orjson.dumps(said).decode()})).scalars())
 
 
+_SAID = pg.insert(device_states)
+_PUT_STATE = _SAID.on_conflict_do_update(
+    index_elements=["device_id"],
+    set_={name: _SAID.excluded[name] for name in _STATE_FIELDS if name not in ("device_id", "heartbeat_at")}
+    | {"heartbeat_at": sa.func.coalesce(_SAID.excluded.heartbeat_at, device_states.c.heartbeat_at)},
+)
+
+
 async def note_state(tx: AsyncConnection, state: DeviceState) -> None:
     """Store what a machine said of itself."""
-    values = {name: getattr(state, name) for name in _STATE_FIELDS}
-    statement = pg.insert(device_states).values(**values)
-    changed = {name: statement.excluded[name] for name in _STATE_FIELDS if name not in ("device_id", "heartbeat_at")}
-    beaten = sa.func.coalesce(statement.excluded.heartbeat_at, device_states.c.heartbeat_at)
-    await tx.execute(
-        statement.on_conflict_do_update(index_elements=["device_id"], set_=changed | {"heartbeat_at": beaten})
-    )
+    await tx.execute(_PUT_STATE, {name: getattr(state, name) for name in _STATE_FIELDS})

@@ -47,12 +47,15 @@ async def count(tx: AsyncConnection, device_id: str) -> int:
     return int((await tx.execute(query)).scalar_one())
 
 
+_NEW = pg.insert(drinks)
+_PUT = _NEW.on_conflict_do_update(
+    index_elements=list(_KEY), set_={name: _NEW.excluded[name] for name in _FIELDS if name not in _KEY}
+)
+
+
 async def put(tx: AsyncConnection, drink: Drink) -> None:
     """Add a drink or store its new state."""
-    values = {name: getattr(drink, name) for name in _FIELDS}
-    statement = pg.insert(drinks).values(**values)
-    changed = {name: statement.excluded[name] for name in _FIELDS if name not in _KEY}
-    await tx.execute(statement.on_conflict_do_update(index_elements=list(_KEY), set_=changed))
+    await tx.execute(_PUT, {name: getattr(drink, name) for name in _FIELDS})
 
 
 async def remove(tx: AsyncConnection, device_id: str, drink_id: str, size: str) -> bool:

@@ -110,9 +110,12 @@ async def lock_by_invoices(tx: AsyncConnection, invoice_ids: Sequence[UUID]) -> 
     return {row.invoice_id: order_of(row) for row in rows}
 
 
+_ID_BY_INVOICE = sa.select(orders.c.id).where(orders.c.invoice_id == sa.bindparam("invoice_id"))
+
+
 async def id_by_invoice(tx: AsyncConnection, invoice_id: UUID) -> UUID | None:
     """Return the id of the order that an invoice belongs to; None when it is not one of ours."""
-    found: UUID | None = await tx.scalar(sa.select(orders.c.id).where(orders.c.invoice_id == invoice_id))
+    found: UUID | None = await tx.scalar(_ID_BY_INVOICE, {"invoice_id": invoice_id})
     return found
 
 
