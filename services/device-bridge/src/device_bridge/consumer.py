@@ -5,8 +5,8 @@ from copeck.kernel.errors import DomainError
 from copeck.messaging.consumer import Consumer
 from copeck.messaging.deadletters import Reasons
 from device_bridge import tables
-from device_bridge.handlers import invoices
 from device_bridge.handlers.context import Context
+from device_bridge.handlers.together import PaidCoffees
 
 EVENTS_QUEUE = "devices.events"
 
@@ -28,16 +28,19 @@ def consumer(context: Context) -> Consumer:
     """Return the consumer of the queue, ready to run."""
     settings = context.settings
 
+    payments = PaidCoffees(context, settings.consumer_concurrency)
+
     async def on_event(envelope: Envelope) -> None:
         check_sender(envelope)
-        await invoices.on_event(context, envelope)
+        await payments.handle(envelope)
 
     return Consumer(
         settings.broker_url,
         EVENTS_QUEUE,
         on_event,
         prefetch=settings.consumer_prefetch,
-        concurrency=settings.consumer_concurrency,
+        # Payments that arrive together share a commit, so all events that are in hand may be under way.
+        concurrency=settings.consumer_prefetch,
         reasons=Reasons(context.database, tables.dead_letter_reasons),
         name=f"devices:{EVENTS_QUEUE}",
     )

@@ -32,8 +32,9 @@ from device_bridge.settings import DevicesSettings
 
 log = logging.getLogger(__name__)
 
-_BACKGROUND_CONNECTIONS = 6
-"""Of the sender, the clock, the relay, the telemetry and the machines' states, beside one for each report in hand."""
+_BACKGROUND_CONNECTIONS = 10
+"""Of payments together, the sender and its answers, the clock, the relay, the telemetry, and the machines' states and
+prices, beside one for each batch of reports and for each event that is handled by itself."""
 
 
 class Part(Protocol):

@@ -18,7 +18,8 @@ class Inbox:
 
     def __init__(self, table: sa.Table) -> None:
         self._table = table
-        # Built once: it is asked with every batch, and building it costs more than sending it.
+        # Built once: they are asked with every message or batch, and building them costs more than sending them.
+        self._note = insert(table).on_conflict_do_nothing().returning(table.c.id)
         noted = sa.func.unnest(
             sa.bindparam("days", type_=pg.ARRAY(sa.Date)), sa.bindparam("ids", type_=pg.ARRAY(pg.UUID(as_uuid=True)))
         )
@@ -35,13 +36,8 @@ class Inbox:
 
         Two copies that are handled at the same time meet at the unique key: the second waits for the first's commit.
         """
-        note = (
-            insert(self._table)
-            .values(day=id_day(envelope.id), id=envelope.id)
-            .on_conflict_do_nothing()
-            .returning(self._table.c.id)
-        )
-        return (await tx.execute(note)).first() is not None
+        values = {"day": id_day(envelope.id), "id": envelope.id}
+        return (await tx.execute(self._note, values)).first() is not None
 
     async def first_times(self, tx: AsyncConnection, envelopes: Sequence[Envelope]) -> set[UUID]:
         """Note several messages in one round trip; returns the ids of those that were not applied before.

@@ -1,6 +1,7 @@
 """What happens to an order when something happens to its invoice or to its refund."""
 
 import logging
+from collections.abc import Sequence
 from dataclasses import replace
 from uuid import UUID
 
@@ -74,7 +75,13 @@ async def on_invoice(context: Context, envelope: Envelope, event: InvoiceEvent) 
         after = await _follow_invoice(work, order, event)
     context.poke()
     if after.status is Status.MAKE_PENDING:
-        context.wake_sender()
+        note_commanded(context, [envelope])
+
+
+def note_commanded(context: Context, causes: Sequence[Envelope]) -> None:
+    """Wake the sender for commands that are committed, with the events that led to them."""
+    context.wake_sender()
+    for envelope in causes:
         LAG.observe(max(0.0, (context.clock.now() - envelope.time).total_seconds()))
 
 
@@ -97,26 +104,36 @@ async def _paid(work: Work, order: Order, event: InvoiceEvent) -> Order:
     if order.paid_at is not None:
         # Paid before: what became of the money since is told by its refund.
         return await _carry_out(work, order, Stale("the order was paid already"), event.version)
-    shown = await devices.shown(work.tx, order.device_id, with_drinks=False)
-    if shown is None:
+    machine = (await devices.selling(work.tx, [order.device_id])).get(order.device_id)
+    if machine is None:
         raise RuntimeError(f"order {order.id} is of a machine that does not exist")
-    outcome = decisions.paid(
+    outcome = payment(work, order, event, machine)
+    after = await _carry_out(work, order, outcome, event.version, new_command=True)
+    note_paid(after)
+    return after
+
+
+def payment(work: Work, order: Order, event: InvoiceEvent, machine: devices.Selling) -> Outcome:
+    """Return what the payment of an order comes to."""
+    return decisions.paid(
         order,
         event.version,
         paid_at=work.cause.time if work.cause else work.now,
         now=work.now,
-        selling=shown.device.selling and shown.merchant.selling,
+        selling=machine.selling,
         status=event.status,
-        model=shown.device.model,
+        model=machine.model,
         limits=work.context.limits,
         command_id=new_id(),
         refund_id=new_id(),
     )
+
+
+def note_paid(after: Order) -> None:
+    """Count a payment by what it bought."""
     ORDERS_PAID.inc()
-    after = await _carry_out(work, order, outcome, event.version, new_command=True)
     if after.status is Status.FAILED:
         MADE_FOR_NOTHING.labels(after.reason).inc()
-    return after
 
 
 async def _carry_out(
@@ -129,7 +146,7 @@ async def _carry_out(
     if version is None:
         return order
     seen = replace(order, invoice_version=version)
-    await orders.save(work.tx, seen, [])
+    await orders.save(work.tx, [seen], [])
     return seen
 
 

@@ -2,17 +2,18 @@
 
 import logging
 from dataclasses import replace
-from typing import Any
 from uuid import UUID
 
 from prometheus_client import Counter
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from copeck.contracts.commands import InvoiceCancel, InvoiceRefund
 from copeck.kernel.ids import new_id
+from copeck.storage.engine import pipelined
 from device_bridge.domain import decisions
 from device_bridge.domain.errors import NotAllowedNow
 from device_bridge.domain.machine import ENDED, Reason
-from device_bridge.domain.model import Incident, IncidentKind, Order, Step
+from device_bridge.domain.model import Incident, Order, Step
 from device_bridge.domain.outcomes import (
     Applied,
     CancelInvoice,
@@ -26,6 +27,7 @@ from device_bridge.domain.outcomes import (
     TellBuyer,
 )
 from device_bridge.handlers.context import SERVICE, Work
+from device_bridge.handlers.writes import Brew, Writes
 from device_bridge.store import commands, devices, incidents, orders
 
 log = logging.getLogger(__name__)
@@ -50,75 +52,100 @@ def note_stale(order_id: UUID, outcome: Outcome) -> None:
 
 async def carry_out(work: Work, before: Order, applied: Applied, *, new_command: bool = False) -> Order:
     """Store a step of a locked order, and of its locked command, and do what follows from it."""
-    order = applied.order
-    first = order.version - len(applied.steps) + 1
-    steps = [
-        Step(order.id, first + n, work.now, taken.event.value, taken.status.value, taken.reason, work.actor.name)
-        for n, taken in enumerate(applied.steps)
-    ]
-    if order is not before:
-        await orders.save(work.tx, order, steps)
-    if applied.command is not None:
-        await (commands.insert if new_command else commands.save)(work.tx, applied.command)
-    for effect in applied.effects:
-        await _follow(work, order, effect)
-    if order.status in ENDED and before.status not in ENDED:
-        ORDERS_ENDED.labels(order.status.value, order.reason).inc()
+    writes = Writes()
+    order = collect(work, writes, before, applied, new_command=new_command)
+    await store(work, writes)
     return order
 
 
-async def _follow(work: Work, order: Order, effect: Effect) -> None:
+def collect(work: Work, writes: Writes, before: Order, applied: Applied, *, new_command: bool = False) -> Order:
+    """Note what is to be stored of a step, and what follows from it."""
+    order = applied.order
+    first = order.version - len(applied.steps) + 1
+    if order is not before:
+        writes.orders[order.id] = order
+        writes.steps += [
+            Step(order.id, first + n, work.now, taken.event.value, taken.status.value, taken.reason, work.actor.name)
+            for n, taken in enumerate(applied.steps)
+        ]
+    if applied.command is not None and new_command:
+        writes.new_commands.append(applied.command)
+    elif applied.command is not None:
+        writes.commands[applied.command.id] = applied.command
+    for effect in applied.effects:
+        _follow(work, writes, order, effect)
+    if order.status in ENDED and before.status not in ENDED:
+        writes.ended.append(order)
+    return order
+
+
+def _follow(work: Work, writes: Writes, order: Order, effect: Effect) -> None:
     match effect:
         case RefundInvoice():
-            await work.send(
-                InvoiceRefund(
-                    account=order.account,
-                    invoice_id=order.invoice_id,
-                    actor=work.actor.name,
-                    refund_id=effect.refund_id,
-                    reason=effect.reason,
-                )
+            refund = InvoiceRefund(
+                account=order.account,
+                invoice_id=order.invoice_id,
+                actor=work.actor.name,
+                refund_id=effect.refund_id,
+                reason=effect.reason,
             )
+            writes.messages.append(work.wrap(refund))
         case CancelInvoice():
-            await work.send(
-                InvoiceCancel(
-                    account=order.account, invoice_id=order.invoice_id, actor=work.actor.name, reason=effect.reason
-                )
+            cancel = InvoiceCancel(
+                account=order.account, invoice_id=order.invoice_id, actor=work.actor.name, reason=effect.reason
             )
+            writes.messages.append(work.wrap(cancel))
         case CountBrew():
-            await count_brew(work, order.device_id, succeeded=effect.succeeded)
+            writes.brews.append(Brew(work, order.device_id, effect.succeeded))
         case OpenIncident():
-            await open_incident(work, effect.kind, order.device_id, effect.detail, order_id=order.id)
+            incident = Incident(new_id(), effect.kind, order.id, order.device_id, effect.detail, work.now)
+            writes.incidents.append(incident)
         case TellBuyer():
-            await orders.add_receipt(work.tx, order, effect.kind, work.now)
+            writes.receipts.append((order, effect.kind))
         case _:
             pass  # The sender is woken after the commit.
 
 
-async def open_incident(
-    work: Work,
-    kind: IncidentKind,
-    device_id: str,
-    detail: dict[str, Any],
-    *,
-    order_id: UUID | None = None,
-    incident_id: UUID | None = None,
-) -> None:
+async def store(work: Work, writes: Writes) -> None:
+    """Store what was collected in the transaction of `work`: most of it in one round trip."""
+    tx = work.tx
+    async with pipelined(tx):
+        await orders.save(tx, list(writes.orders.values()), writes.steps)
+        await commands.insert(tx, *writes.new_commands)
+        await commands.save(tx, *writes.commands.values())
+        await orders.add_receipts(tx, writes.receipts, work.now)
+        await work.context.outbox.add(tx, *writes.messages)
+    await _open(tx, writes.incidents)
+    await _count(tx, writes.brews)
+    for order in writes.ended:
+        ORDERS_ENDED.labels(order.status.value, order.reason).inc()
+
+
+async def _open(tx: AsyncConnection, opened: list[Incident]) -> None:
     """Put something before a manager, once."""
-    incident = Incident(incident_id or new_id(), kind, order_id, device_id, detail, work.now)
-    if await incidents.insert(work.tx, incident):
-        INCIDENTS.labels(kind).inc()
-        log.error("incident %s at machine %s, order %s: %s", kind, device_id, order_id, detail)
+    new = await incidents.insert(tx, opened)
+    for one in opened:
+        if one.id in new:
+            INCIDENTS.labels(one.kind).inc()
+            log.error("incident %s at machine %s, order %s: %s", one.kind, one.device_id, one.order_id, one.detail)
 
 
-async def count_brew(work: Work, device_id: str, *, succeeded: bool) -> None:
-    """Count failures in a row; as many as the merchant allows stop the machine, with the reason why."""
-    device = await devices.find(work.tx, device_id)
-    if device is None or (succeeded and device.failures_in_row == 0):
+async def _count(tx: AsyncConnection, brews: list[Brew]) -> None:
+    """Count failures in a row, machine by machine; one that did well, as ever, has nothing to be written."""
+    if not brews:
         return
+    in_row = await devices.failures_in_row(tx, {brew.device_id for brew in brews})
+    spoiled = {brew.device_id for brew in brews if not brew.succeeded or in_row.get(brew.device_id)}
+    # Machines are locked in the order of their codes, so that two batches do not wait for each other.
+    for brew in sorted((one for one in brews if one.device_id in spoiled), key=lambda one: one.device_id):
+        await _count_one(brew.work, brew.device_id, succeeded=brew.succeeded)
+
+
+async def _count_one(work: Work, device_id: str, *, succeeded: bool) -> None:
+    """Count one brew; as many failures in a row as the merchant allows stop the machine, with the reason why."""
     shown = await devices.shown(work.tx, device_id, with_drinks=False)
     device = await devices.find(work.tx, device_id, lock=True)
-    if device is None or shown is None:
+    if device is None or shown is None or (succeeded and device.failures_in_row == 0):
         return
     failures = 0 if succeeded else device.failures_in_row + 1
     changed = replace(device, failures_in_row=failures, updated_at=work.now)

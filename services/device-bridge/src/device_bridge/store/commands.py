@@ -3,9 +3,9 @@
 Whoever changes a command's state holds the lock of its order; only handing it on locks the command alone.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -13,6 +13,8 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql as pg
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from copeck.storage.bulk import BulkInsert, BulkUpdate
+from copeck.storage.engine import fetch_together
 from device_bridge.domain.brewing import BrewState
 from device_bridge.domain.model import BrewCommand, Device, Order, Report
 from device_bridge.store.devices import FIELDS as DEVICE_FIELDS
@@ -30,33 +32,57 @@ def command_of(row: Any, prefix: str = "") -> BrewCommand:
     return BrewCommand(**values)
 
 
-async def insert(tx: AsyncConnection, command: BrewCommand) -> None:
-    """Add an order's only command."""
-    await tx.execute(sa.insert(brew_commands).values(**{name: getattr(command, name) for name in _FIELDS}))
+_INSERT = BulkInsert(brew_commands, _FIELDS)
+_UPDATE = BulkUpdate(
+    brew_commands,
+    "id",
+    [n for n in _FIELDS if n not in ("id", "order_id", "device_id", "model", "issued_at", "expires_at", "brew_by")],
+)
 
 
-_CHANGED = {
-    name: sa.bindparam(f"new_{name}", type_=brew_commands.c[name].type)
-    for name in _FIELDS
-    if name not in ("id", "order_id", "device_id", "model", "issued_at", "expires_at", "brew_by")
-}
-_UPDATE = sa.update(brew_commands).where(brew_commands.c.id == sa.bindparam("the_id")).values(**_CHANGED)
+def _values(command: BrewCommand) -> dict[str, Any]:
+    return {name: getattr(command, name) for name in _FIELDS}
+
+
+async def insert(tx: AsyncConnection, *commands: BrewCommand) -> None:
+    """Add the only commands of orders."""
+    await _INSERT(tx, [_values(command) for command in commands])
 
 
 async def save(tx: AsyncConnection, *commands: BrewCommand) -> None:
     """Store locked commands' new states."""
-    if commands:
-        rows = [
-            {f"new_{name}": getattr(command, name) for name in _CHANGED} | {"the_id": command.id}
-            for command in commands
-        ]
-        await tx.execute(_UPDATE, rows)
+    await _UPDATE(tx, [_values(command) for command in commands])
 
 
-async def find(tx: AsyncConnection, command_id: UUID) -> BrewCommand | None:
-    """Return a command as it is."""
-    row = (await tx.execute(sa.select(brew_commands).where(brew_commands.c.id == command_id))).first()
-    return command_of(row) if row else None
+_FIND = sa.select(brew_commands).where(
+    brew_commands.c.id == sa.any_(sa.bindparam("ids", type_=pg.ARRAY(pg.UUID(as_uuid=True))))
+)
+
+
+async def find(tx: AsyncConnection, command_ids: Iterable[UUID]) -> dict[UUID, BrewCommand]:
+    """Return commands as they are, those that there are."""
+    return {row.id: command_of(row) for row in await tx.execute(_FIND, {"ids": list(set(command_ids))})}
+
+
+_ORDER_IDS: sa.BindParameter[Any] = sa.bindparam("order_ids", type_=pg.ARRAY(pg.UUID(as_uuid=True)))
+_LOCK_ORDERS = (
+    sa.select(orders).where(orders.c.id == sa.any_(_ORDER_IDS)).order_by(orders.c.id).with_for_update(key_share=True)
+)
+_LOCK_OF_ORDERS = (
+    sa.select(brew_commands)
+    .where(brew_commands.c.order_id == sa.any_(_ORDER_IDS))
+    .order_by(brew_commands.c.id)
+    .with_for_update(key_share=True)
+)
+
+
+async def lock_with_orders(
+    tx: AsyncConnection, order_ids: Iterable[UUID]
+) -> tuple[dict[UUID, Order], dict[UUID, BrewCommand]]:
+    """Lock orders, then their commands, each in the order of their ids; both are returned by the id of the order."""
+    ids = {"order_ids": sorted(set(order_ids))}
+    locked, commands = await fetch_together(tx, (_LOCK_ORDERS, ids), (_LOCK_OF_ORDERS, ids))
+    return {row.id: order_of(row) for row in locked}, {row.order_id: command_of(row) for row in commands}
 
 
 _OF_ORDER = sa.select(brew_commands).where(brew_commands.c.order_id == sa.bindparam("order_id"))
@@ -133,16 +159,28 @@ async def lock_one_of_worker(tx: AsyncConnection, command_id: UUID) -> ToSend | 
     return _to_send(row) if row else None
 
 
-async def add_report(tx: AsyncConnection, report: Report, received_at: datetime) -> bool:
-    """Keep a report; False when the machine has said it before."""
-    values = {name: getattr(report, name) for name in _REPORT_FIELDS}
-    statement = (
-        pg.insert(brew_reports)
-        .values(**values, received_at=received_at)
-        .on_conflict_do_nothing()
-        .returning(brew_reports.c.command_id)
-    )
-    return (await tx.execute(statement)).first() is not None
+ReportKey = tuple[UUID, str, datetime]
+
+
+def report_key(report: Report) -> ReportKey:
+    """Return what a report and its repeats have in common."""
+    return report.command_id, report.state, report.at
+
+
+_ADD_REPORTS = BulkInsert(
+    brew_reports, (*_REPORT_FIELDS, "received_at"), on_conflict="DO NOTHING", returning="command_id, state, at"
+)
+
+
+async def add_reports(tx: AsyncConnection, reports: Sequence[Report], received_at: datetime) -> set[ReportKey]:
+    """Keep reports; returns the keys of those that no machine has said before."""
+    rows = [
+        # A microsecond apart, so that they are read in the order in which they came.
+        {name: getattr(report, name) for name in _REPORT_FIELDS}
+        | {"received_at": received_at + timedelta(microseconds=place)}
+        for place, report in enumerate(reports)
+    ]
+    return {(row.command_id, row.state, row.at) for row in await _ADD_REPORTS(tx, rows)}
 
 
 async def reports_of(tx: AsyncConnection, command_ids: Sequence[UUID]) -> list[Report]:

@@ -1,11 +1,12 @@
 """Machines, and what they said last of themselves."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
+import orjson
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql as pg
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -54,17 +55,21 @@ async def insert(tx: AsyncConnection, device: Device) -> bool:
     return (await tx.execute(statement)).first() is not None
 
 
+_CHANGED = {name: sa.bindparam(f"new_{name}", type_=devices.c[name].type) for name in FIELDS if name != "id"}
+_UPDATE = sa.update(devices).where(devices.c.id == sa.bindparam("the_id")).values(**_CHANGED)
+_FIND = sa.select(devices).where(devices.c.id == sa.bindparam("device_id"))
+_LOCK = _FIND.with_for_update(key_share=True)
+
+
 async def update(tx: AsyncConnection, device: Device) -> None:
     """Store a machine that was locked and changed."""
-    await tx.execute(sa.update(devices).where(devices.c.id == device.id).values(**_values(device)))
+    values = {f"new_{name}": getattr(device, name) for name in _CHANGED}
+    await tx.execute(_UPDATE, values | {"the_id": device.id})
 
 
 async def find(tx: AsyncConnection, device_id: str, *, lock: bool = False) -> Device | None:
     """Return a machine, locked if asked for."""
-    query = sa.select(devices).where(devices.c.id == device_id)
-    if lock:
-        query = query.with_for_update(key_share=True)
-    row = (await tx.execute(query)).first()
+    row = (await tx.execute(_LOCK if lock else _FIND, {"device_id": device_id})).first()
     return device_of(row) if row else None
 
 
@@ -138,12 +143,73 @@ async def note_heartbeats(tx: AsyncConnection, device_ids: Sequence[str], at: da
     await tx.execute(_HEARTBEATS, {"ids": sorted(set(device_ids)), "at": at})
 
 
+@dataclass(frozen=True, slots=True)
+class Selling:
+    """What a payment has to know of a machine: whether it, and its merchant, sell, and what speaks to it."""
+
+    model: str
+    selling: bool
+
+
+_DEVICE_IDS: sa.BindParameter[Any] = sa.bindparam("device_ids", type_=pg.ARRAY(sa.Text))
+_SELLING = (
+    sa.select(devices.c.id, devices.c.model, sa.and_(devices.c.selling, merchants.c.selling).label("selling"))
+    .join(merchants, merchants.c.id == devices.c.merchant_id)
+    .where(devices.c.id == sa.any_(_DEVICE_IDS))
+)
+
+
+async def selling(tx: AsyncConnection, device_ids: Iterable[str]) -> dict[str, Selling]:
+    """Return machines by their codes, those that there are."""
+    rows = await tx.execute(_SELLING, {"device_ids": sorted(set(device_ids))})
+    return {row.id: Selling(row.model, row.selling) for row in rows}
+
+
+_FAILURES = sa.select(devices.c.id, devices.c.failures_in_row).where(devices.c.id == sa.any_(_DEVICE_IDS))
+
+
+async def failures_in_row(tx: AsyncConnection, device_ids: Iterable[str]) -> dict[str, int]:
+    """Return how many brews of each machine have failed since one succeeded."""
+    rows = await tx.execute(_FAILURES, {"device_ids": sorted(set(device_ids))})
+    return {row.id: row.failures_in_row for row in rows}
+
+
+_STATES = sa.text("""
+INSERT INTO devices.device_states (device_id, online, state, error_code, reported_at)
+SELECT known.id, said.online, said.state, said.error_code, said.reported_at
+FROM json_to_recordset(CAST(:said AS json))
+    AS said(device_id text, online boolean, state text, error_code text, reported_at timestamptz)
+JOIN devices.devices AS known ON known.id = said.device_id
+ORDER BY known.id
+ON CONFLICT (device_id) DO UPDATE SET online = excluded.online, state = excluded.state,
+    error_code = excluded.error_code, reported_at = excluded.reported_at
+RETURNING device_id
+""")
+
+
+async def note_states(tx: AsyncConnection, states: Sequence[DeviceState]) -> set[str]:
+    """Store what machines, each at most once, said of themselves; returns those that we know. Heartbeats stay."""
+    said = [
+        {
+            "device_id": state.device_id,
+            "online": state.online,
+            "state": state.state,
+            "error_code": state.error_code,
+            "reported_at": state.reported_at,
+        }
+        for state in states
+    ]
+    return set((await tx.execute(_STATES, {"said": orjson.dumps(said).decode()})).scalars())
+
+
+_SAID = pg.insert(device_states)
+_PUT_STATE = _SAID.on_conflict_do_update(
+    index_elements=["device_id"],
+    set_={name: _SAID.excluded[name] for name in _STATE_FIELDS if name not in ("device_id", "heartbeat_at")}
+    | {"heartbeat_at": sa.func.coalesce(_SAID.excluded.heartbeat_at, device_states.c.heartbeat_at)},
+)
+
+
 async def note_state(tx: AsyncConnection, state: DeviceState) -> None:
     """Store what a machine said of itself."""
-    values = {name: getattr(state, name) for name in _STATE_FIELDS}
-    statement = pg.insert(device_states).values(**values)
-    changed = {name: statement.excluded[name] for name in _STATE_FIELDS if name not in ("device_id", "heartbeat_at")}
-    beaten = sa.func.coalesce(statement.excluded.heartbeat_at, device_states.c.heartbeat_at)
-    await tx.execute(
-        statement.on_conflict_do_update(index_elements=["device_id"], set_=changed | {"heartbeat_at": beaten})
-    )
+    await tx.execute(_PUT_STATE, {name: getattr(state, name) for name in _STATE_FIELDS})

@@ -1,9 +1,10 @@
 """Drinks of machines, a row a size."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
+import orjson
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql as pg
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -46,12 +47,15 @@ async def count(tx: AsyncConnection, device_id: str) -> int:
     return int((await tx.execute(query)).scalar_one())
 
 
+_NEW = pg.insert(drinks)
+_PUT = _NEW.on_conflict_do_update(
+    index_elements=list(_KEY), set_={name: _NEW.excluded[name] for name in _FIELDS if name not in _KEY}
+)
+
+
 async def put(tx: AsyncConnection, drink: Drink) -> None:
     """Add a drink or store its new state."""
-    values = {name: getattr(drink, name) for name in _FIELDS}
-    statement = pg.insert(drinks).values(**values)
-    changed = {name: statement.excluded[name] for name in _FIELDS if name not in _KEY}
-    await tx.execute(statement.on_conflict_do_update(index_elements=list(_KEY), set_=changed))
+    await tx.execute(_PUT, {name: getattr(drink, name) for name in _FIELDS})
 
 
 async def remove(tx: AsyncConnection, device_id: str, drink_id: str, size: str) -> bool:
@@ -62,14 +66,24 @@ async def remove(tx: AsyncConnection, device_id: str, drink_id: str, size: str) 
     return (await tx.execute(gone)).rowcount > 0
 
 
-async def note_sold_out(tx: AsyncConnection, device_id: str, sold_out: Iterable[tuple[str, str]]) -> None:
-    """Store what a machine is out of; what it does not name is there."""
-    listed = sa.tuple_(drinks.c.drink_id, drinks.c.size).in_(list(sold_out))
-    await tx.execute(
-        sa.update(drinks)
-        .where(drinks.c.device_id == device_id, drinks.c.sold_out.is_distinct_from(listed))
-        .values(sold_out=listed)
-    )
+# What is to be turned is turned: the condition is looked at again when somebody else was faster.
+_SOLD_OUT = sa.text("""
+UPDATE devices.drinks SET sold_out = NOT sold_out
+WHERE device_id = ANY(:devices) AND sold_out <> ((device_id, drink_id, size) IN (
+    SELECT said.device_id, said.drink_id, said.size
+    FROM json_to_recordset(CAST(:said AS json)) AS said(device_id text, drink_id text, size text)
+))
+""").bindparams(sa.bindparam("devices", type_=pg.ARRAY(sa.Text)))
+
+
+async def note_sold_out(tx: AsyncConnection, sold_out: Mapping[str, Iterable[tuple[str, str]]]) -> None:
+    """Store what machines are out of; what a machine does not name is there."""
+    said = [
+        {"device_id": device_id, "drink_id": drink_id, "size": size}
+        for device_id, lines in sold_out.items()
+        for drink_id, size in lines
+    ]
+    await tx.execute(_SOLD_OUT, {"devices": sorted(sold_out), "said": orjson.dumps(said).decode()})
 
 
 _PRICES = sa.text("""

@@ -1,12 +1,13 @@
 """Incidents: what must not happen and did, until a manager has looked at it."""
 
+from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql as pg
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from copeck.storage.bulk import BulkInsert
 from device_bridge.domain.model import Incident
 from device_bridge.tables import devices, incidents
 
@@ -17,11 +18,13 @@ def _incident(row: Any) -> Incident:
     return Incident(**{name: getattr(row, name) for name in _FIELDS})
 
 
-async def insert(tx: AsyncConnection, incident: Incident) -> bool:
-    """Add an incident; False when the order has one of this kind, or the same one is known."""
-    values = {name: getattr(incident, name) for name in _FIELDS}
-    statement = pg.insert(incidents).values(**values).on_conflict_do_nothing().returning(incidents.c.id)
-    return (await tx.execute(statement)).first() is not None
+_INSERT = BulkInsert(incidents, _FIELDS, on_conflict="DO NOTHING", returning="id")
+
+
+async def insert(tx: AsyncConnection, opened: Sequence[Incident]) -> set[UUID]:
+    """Add incidents; returns the ids of those that are new: an order has one of a kind, and the same one is known."""
+    rows = [{name: getattr(incident, name) for name in _FIELDS} for incident in opened]
+    return {row.id for row in await _INSERT(tx, rows)}
 
 
 async def find(tx: AsyncConnection, incident_id: UUID, *, lock: bool = False) -> Incident | None:

@@ -9,6 +9,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql as pg
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from copeck.storage.bulk import BulkInsert, BulkUpdate
 from device_bridge.domain.machine import UNPAID, Status
 from device_bridge.domain.model import Order, Step
 from device_bridge.tables import order_history, orders, receipts
@@ -30,49 +31,39 @@ def _values(order: Order) -> dict[str, Any]:
     return {name: getattr(order, name) for name in _FIELDS}
 
 
+_INSERT = pg.insert(orders).on_conflict_do_nothing(constraint="orders_one_a_machine_order").returning(orders.c.id)
+_ADD_STEPS = BulkInsert(order_history, _STEP_FIELDS)
+_CHANGED = (
+    "status",
+    "reason",
+    "receipt_address",
+    "invoice_version",
+    "paid_at",
+    "brew_by",
+    "refund_status",
+    "refund_id",
+    "version",
+    "updated_at",
+)
+_UPDATE = BulkUpdate(orders, "id", _CHANGED)
+
+
 async def insert(tx: AsyncConnection, order: Order, steps: Sequence[Step]) -> bool:
     """Add an order with its first step; False when the machine's own order has made one already."""
-    statement = (
-        pg.insert(orders)
-        .values(**_values(order))
-        .on_conflict_do_nothing(constraint="orders_one_a_machine_order")
-        .returning(orders.c.id)
-    )
-    if (await tx.execute(statement)).first() is None:
+    if (await tx.execute(_INSERT, _values(order))).first() is None:
         return False
-    await _add_steps(tx, steps)
+    await _ADD_STEPS(tx, _step_values(steps))
     return True
 
 
-_CHANGED = {
-    name: sa.bindparam(f"new_{name}", type_=orders.c[name].type)
-    for name in (
-        "status",
-        "reason",
-        "receipt_address",
-        "invoice_version",
-        "paid_at",
-        "brew_by",
-        "refund_status",
-        "refund_id",
-        "version",
-        "updated_at",
-    )
-}
-_UPDATE = sa.update(orders).where(orders.c.id == sa.bindparam("the_id")).values(**_CHANGED)
+async def save(tx: AsyncConnection, changed: Sequence[Order], steps: Sequence[Step]) -> None:
+    """Store the new states of locked orders with the steps that led to them. Nothing is returned: see `pipelined`."""
+    await _UPDATE(tx, [_values(order) for order in changed])
+    await _ADD_STEPS(tx, _step_values(steps))
 
 
-async def save(tx: AsyncConnection, order: Order, steps: Sequence[Step]) -> None:
-    """Store a locked order's new state with the steps that led to it."""
-    values = {f"new_{name}": getattr(order, name) for name in _CHANGED}
-    await tx.execute(_UPDATE, values | {"the_id": order.id})
-    await _add_steps(tx, steps)
-
-
-async def _add_steps(tx: AsyncConnection, steps: Sequence[Step]) -> None:
-    if steps:
-        rows = [{name: getattr(step, name) for name in _STEP_FIELDS} for step in steps]
-        await tx.execute(sa.insert(order_history).values(rows))
+def _step_values(steps: Sequence[Step]) -> list[dict[str, Any]]:
+    return [{name: getattr(step, name) for name in _STEP_FIELDS} for step in steps]
 
 
 async def find(tx: AsyncConnection, order_id: UUID, *, merchant_id: UUID | None = None) -> Order | None:
@@ -105,9 +96,26 @@ async def lock_by_invoice(tx: AsyncConnection, invoice_id: UUID) -> Order | None
     return order_of(row) if row else None
 
 
+_LOCK_BY_INVOICES = (
+    sa.select(orders)
+    .where(orders.c.invoice_id == sa.any_(sa.bindparam("invoice_ids", type_=pg.ARRAY(pg.UUID(as_uuid=True)))))
+    .order_by(orders.c.id)
+    .with_for_update(key_share=True)
+)
+
+
+async def lock_by_invoices(tx: AsyncConnection, invoice_ids: Sequence[UUID]) -> dict[UUID, Order]:
+    """Lock the orders that invoices belong to, in the order of their ids; returned by the id of the invoice."""
+    rows = await tx.execute(_LOCK_BY_INVOICES, {"invoice_ids": sorted(set(invoice_ids))})
+    return {row.invoice_id: order_of(row) for row in rows}
+
+
+_ID_BY_INVOICE = sa.select(orders.c.id).where(orders.c.invoice_id == sa.bindparam("invoice_id"))
+
+
 async def id_by_invoice(tx: AsyncConnection, invoice_id: UUID) -> UUID | None:
     """Return the id of the order that an invoice belongs to; None when it is not one of ours."""
-    found: UUID | None = await tx.scalar(sa.select(orders.c.id).where(orders.c.invoice_id == invoice_id))
+    found: UUID | None = await tx.scalar(_ID_BY_INVOICE, {"invoice_id": invoice_id})
     return found
 
 
@@ -183,15 +191,19 @@ async def list_(
     return [order_of(row) for row in await tx.execute(query)]
 
 
-async def add_receipt(tx: AsyncConnection, order: Order, kind: str, now: datetime) -> bool:
-    """Make an e-mail due, once an order and kind; False when it was, or there is nowhere to send it."""
-    if not order.receipt_address or "@" not in order.receipt_address:
-        return False
-    row = {"order_id": order.id, "kind": kind, "address": order.receipt_address}
-    statement = (
-        pg.insert(receipts)
-        .values(**row, status="waiting", tries=0, next_try_at=now, last_error="")
-        .on_conflict_do_nothing()
-        .returning(receipts.c.order_id)
-    )
-    return (await tx.execute(statement)).first() is not None
+_ADD_RECEIPTS = BulkInsert(
+    receipts,
+    ("order_id", "kind", "address", "status", "tries", "next_try_at", "last_error"),
+    on_conflict="DO NOTHING",
+)
+
+
+async def add_receipts(tx: AsyncConnection, due: Sequence[tuple[Order, str]], now: datetime) -> None:
+    """Make e-mails due, each once an order and kind; an order without an address has none."""
+    common = {"status": "waiting", "tries": 0, "next_try_at": now, "last_error": ""}
+    rows = [
+        {"order_id": order.id, "kind": kind, "address": order.receipt_address} | common
+        for order, kind in due
+        if order.receipt_address and "@" in order.receipt_address
+    ]
+    await _ADD_RECEIPTS(tx, rows)

@@ -6,7 +6,7 @@ import logging
 import ssl
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 from urllib.parse import unquote, urlsplit
 
 import aiomqtt
@@ -79,6 +79,13 @@ class Login:
         if self.certificate_file:
             context.load_cert_chain(self.certificate_file, self.key_file or None)
         return context
+
+
+class Publish(Protocol):
+    """Says something to a machine."""
+
+    async def __call__(self, broker: str, topic: str, payload: bytes, *, expires_in_s: float | None = None) -> None:
+        """Publish at a broker; NotConnectedError and OutcomeUnknownError as in `link.py`."""
 
 
 class Link:

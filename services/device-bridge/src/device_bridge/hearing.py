@@ -1,0 +1,300 @@
+"""What machines said over MQTT, until it is worked on.
+
+Reports of one machine are worked on in their order, and each is confirmed to its machine after its commit. Of a
+machine's states and prices only the last one counts. States and heartbeats are collected: a fleet of thousands costs a
+few statements each time.
+"""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from copeck.contracts.base import ContractError
+from copeck.contracts.machines import AckConfirmation
+from copeck.kernel.errors import DomainError
+from copeck.messaging.backoff import Backoff
+from copeck.observability.metrics import LATENCY_BUCKETS, Counter, Histogram
+from copeck.storage.errors import is_transient
+from device_bridge.domain.model import Report
+from device_bridge.drivers.mqtt.directory import Directory
+from device_bridge.drivers.mqtt.link import NotConnectedError, OutcomeUnknownError, Publish
+from device_bridge.drivers.mqtt.newest import Newest, Said
+from device_bridge.drivers.mqtt.profiles import Heard, Profile
+from device_bridge.handlers import reports
+from device_bridge.handlers.reports import SaidOfItself
+from device_bridge.reading import prices_of, report_of, state_of
+from device_bridge.settings import DevicesSettings
+
+if TYPE_CHECKING:
+    from device_bridge.handlers.context import Context
+
+log = logging.getLogger(__name__)
+
+HEARD = Counter("copeck_mqtt_heard_total", "What machines said, by what became of it", ["broker", "kind", "outcome"])
+HEARD_SECONDS = Histogram(
+    "copeck_mqtt_heard_seconds", "From a machine's message to its commit", ["kind"], buckets=LATENCY_BUCKETS
+)
+
+_QUEUE_MAX = 10_000
+_BATCH_MAX = 1_000
+_STATES_MAX = 500
+_STATES_GATHERED_S = 0.1
+"""How long states are collected after some were stored; the first after a silence is stored at once."""
+_REPORTS_MAX = 50
+_REPORTS_GATHERED_S = 0.05
+"""The same for reports: nobody waits for them, and the more share a commit, the less each costs."""
+_PRICES_SIDE_BY_SIDE = 2
+_TRIES_MAX = 5
+_RAW_CHARS_MAX = 500
+
+T = TypeVar("T")
+Work = Callable[[Profile, Heard, str, bytes], Awaitable[None]]
+
+
+class Hearing:
+    """Sorts what comes in, and works on it side by side. Handlers need `attach` before the workers run."""
+
+    def __init__(self, settings: DevicesSettings, publish: Publish) -> None:
+        self._settings = settings
+        self._publish = publish
+        self._context: Context | None = None
+        self._alive: set[str] = set()
+        self._alive_elsewhere: set[tuple[str, Heard]] = set()
+        self._reports: list[asyncio.Queue[Said]] = [
+            asyncio.Queue(_QUEUE_MAX) for _ in range(settings.reports_concurrency)
+        ]
+        self._states = Newest()
+        self._prices = [Newest() for _ in range(_PRICES_SIDE_BY_SIDE)]
+        self._directory = Directory()
+
+    def attach(self, context: "Context") -> None:
+        """Say with what handlers work."""
+        self._context = context
+        self._directory.attach(context.database)
+
+    def workers(self) -> list[Coroutine[Any, Any, None]]:
+        """Return what is to run as long as the process does; RuntimeError without a context."""
+        if self._context is None:
+            raise RuntimeError("nothing was attached")
+        return [
+            *(self._work_on_reports(queue) for queue in self._reports),
+            *(self._work_on_prices(newest) for newest in self._prices),
+            self._work_on_states(),
+            self._flush_heartbeats(),
+        ]
+
+    def hear(self, profile: Profile, heard: Heard, payload: bytes) -> None:
+        """Keep what a machine said until its worker comes to it."""
+        said = (profile, heard, payload, asyncio.get_running_loop().time())
+        shard = hash((profile.name, heard.machine))
+        if heard.heard == "heartbeat":
+            if heard.foreign:
+                self._alive_elsewhere.add((profile.name, heard))
+            else:
+                self._alive.add(heard.machine)
+            HEARD.labels(profile.name, "heartbeat", "done").inc()
+        elif heard.heard == "ack":
+            try:
+                self._reports[shard % len(self._reports)].put_nowait(said)
+            except asyncio.QueueFull:
+                # It was not confirmed, so it comes again.
+                HEARD.labels(profile.name, "ack", "dropped").inc()
+        elif heard.heard == "state":
+            self._states.put(said)
+        else:
+            self._prices[shard % len(self._prices)].put(said)
+
+    async def _flush_heartbeats(self) -> None:
+        backoff, failures = Backoff(), 0
+        while True:
+            delay_s = self._settings.heartbeat_flush_s
+            alive, self._alive = self._alive, set()
+            try:
+                alive |= await self._known_elsewhere()
+                ordered = sorted(alive)
+                for start in range(0, len(ordered), _BATCH_MAX):
+                    some = ordered[start : start + _BATCH_MAX]
+                    await reports.on_heartbeats(self._attached, some)
+                    alive.difference_update(some)
+                failures = 0
+            except Exception as error:
+                if is_transient(error):
+                    self._alive |= alive
+                else:
+                    log.exception("%s heartbeats were lost", len(alive))
+                delay_s = backoff.delay_s(failures)
+                failures += 1
+            await asyncio.sleep(delay_s)
+
+    async def _known_elsewhere(self) -> set[str]:
+        some, self._alive_elsewhere = self._alive_elsewhere, set()
+        found = [await self._directory.find(broker, heard) for broker, heard in some]
+        return {device_id for device_id in found if device_id is not None}
+
+    async def _work_on_reports(self, queue: asyncio.Queue[Said]) -> None:
+        backoff = Backoff()
+        while True:
+            batch = [await queue.get()]
+            while len(batch) < _REPORTS_MAX and not queue.empty():
+                batch.append(queue.get_nowait())
+            for attempt in range(_TRIES_MAX):
+                if await self._reports_together(batch):
+                    break
+                await asyncio.sleep(backoff.delay_s(attempt))
+            if len(batch) < _REPORTS_MAX:
+                await asyncio.sleep(_REPORTS_GATHERED_S)
+
+    async def _reports_together(self, batch: list[Said]) -> bool:
+        """Follow reports in one transaction, then confirm each; False when the same may succeed later."""
+        try:
+            read = [(said, report) for said in batch if (report := await self._read(said, report_of)) is not None]
+            refused = await reports.on_reports(self._attached, [report for _, report in read])
+        except Exception as error:
+            if is_transient(error):
+                self._note_retried(batch)
+                return False
+            log.exception("%d reports go one by one", len(batch))
+            for said in batch:
+                await self._one_report(said)
+            return True
+        for (_, report), refusal in zip(read, refused, strict=True):
+            if refusal is not None:
+                _note_refused(report, refusal)
+        confirmed = (self._confirm(said[0], said[1], report) for said, report in read)
+        for result in await asyncio.gather(*confirmed, return_exceptions=True):
+            if isinstance(result, BaseException):
+                log.error("a report was not confirmed; it will come again", exc_info=result)
+        for said, _ in read:
+            self._note(said, "done")
+        return True
+
+    async def _one_report(self, said: Said) -> None:
+        backoff = Backoff()
+        for attempt in range(_TRIES_MAX):
+            if await self._done(said, self._report):
+                return
+            await asyncio.sleep(backoff.delay_s(attempt))
+
+    async def _work_on_states(self) -> None:
+        backoff, failures = Backoff(), 0
+        while True:
+            batch = await self._states.get_all(_STATES_MAX)
+            again = await self._states_together(batch)
+            for said in again:
+                self._states.put_back(said)
+            await asyncio.sleep(backoff.delay_s(failures) if again else _STATES_GATHERED_S)
+            failures = failures + 1 if again else 0
+
+    async def _states_together(self, batch: list[Said]) -> list[Said]:
+        """Store states in one transaction; returns those that are to be tried again after a fault of Postgres."""
+        said_of: dict[int, SaidOfItself] = {}
+        try:
+            for place, said in enumerate(batch):
+                read = await self._read(said, state_of)
+                if read is not None:
+                    said_of[place] = read
+            await reports.on_states(self._attached, said_of.values())
+        except Exception as error:
+            if is_transient(error):
+                self._note_retried(batch)
+                return batch
+            log.exception("%d states go one by one", len(batch))
+            return [said for said in batch if not await self._done(said, self._state)]
+        for place in said_of:
+            self._note(batch[place], "done")
+        return []
+
+    async def _read(self, said: Said, read: Callable[[str, Heard, bytes], T]) -> T | None:
+        """Return what was said, by whom; None when nobody knows who it was, or it cannot be read."""
+        profile, heard, payload, _ = said
+        try:
+            return read(await self._device_of(profile, heard), heard, payload)
+        except ContractError as error:
+            self._set_aside(said, error)
+            return None
+
+    async def _device_of(self, profile: Profile, heard: Heard) -> str:
+        device_id = await self._directory.find(profile.name, heard)
+        if device_id is None:
+            raise ContractError(f"nobody knows the machine {heard.machine!r} of {profile.name}")
+        return device_id
+
+    def _set_aside(self, said: Said, error: ContractError) -> None:
+        _, heard, payload, _ = said
+        log.warning("%s of %s is set aside: %s: %r", heard.heard, heard.machine, error, payload[:_RAW_CHARS_MAX])
+        self._note(said, "unreadable")
+
+    def _note(self, said: Said, outcome: str) -> None:
+        profile, heard, _, arrived = said
+        HEARD.labels(profile.name, heard.heard, outcome).inc()
+        HEARD_SECONDS.labels(heard.heard).observe(asyncio.get_running_loop().time() - arrived)
+
+    async def _work_on_prices(self, newest: Newest) -> None:
+        backoff, failures = Backoff(), 0
+        while True:
+            said = await newest.get()
+            if await self._done(said, self._telemetry):
+                failures = 0
+            else:
+                newest.put_back(said)
+                await asyncio.sleep(backoff.delay_s(failures))
+                failures += 1
+
+    def _note_retried(self, batch: list[Said]) -> None:
+        for profile, heard, _, _ in batch:
+            HEARD.labels(profile.name, heard.heard, "retried").inc()
+
+    async def _done(self, said: Said, work: Work) -> bool:
+        """Work on one message; False when the same may succeed later, which only faults of Postgres can say."""
+        profile, heard, payload, _ = said
+        outcome = "done"
+        try:
+            await work(profile, heard, await self._device_of(profile, heard), payload)
+        except ContractError as error:
+            self._set_aside(said, error)
+            return True
+        except Exception as error:
+            if is_transient(error):
+                HEARD.labels(profile.name, heard.heard, "retried").inc()
+                return False
+            # Never confirmed, so the machine says it again, and it is seen again.
+            outcome = "failed"
+            log.exception("%s of %s failed: %r", heard.heard, heard.machine, payload[:_RAW_CHARS_MAX])
+        self._note(said, outcome)
+        return True
+
+    async def _report(self, profile: Profile, heard: Heard, device_id: str, payload: bytes) -> None:
+        report = report_of(device_id, heard, payload)
+        try:
+            await reports.on_report(self._attached, report)
+        except DomainError as error:
+            _note_refused(report, error)
+        await self._confirm(profile, heard, report)
+
+    async def _confirm(self, profile: Profile, heard: Heard, report: Report) -> None:
+        try:
+            topic = profile.confirmation_topic(heard.machine, report.command_id)
+            await self._publish(profile.name, topic, AckConfirmation(n=report.n).payload(), expires_in_s=60)
+        except (NotConnectedError, OutcomeUnknownError):
+            log.info("the report %s of %s was not confirmed; it will come again", report.n, report.device_id)
+
+    async def _state(self, _profile: Profile, heard: Heard, device_id: str, payload: bytes) -> None:
+        await reports.on_states(self._attached, [state_of(device_id, heard, payload)])
+
+    async def _telemetry(self, _profile: Profile, _heard: Heard, device_id: str, payload: bytes) -> None:
+        try:
+            await reports.on_prices(self._attached, device_id, prices_of(payload))
+        except DomainError as error:
+            log.info("prices of %s were refused: %s", device_id, error.detail)
+
+    @property
+    def _attached(self) -> "Context":
+        if self._context is None:
+            raise RuntimeError("the loop was not attached to a context")
+        return self._context
+
+
+def _note_refused(report: Report, error: DomainError) -> None:
+    # A command that is not ours, or not this machine's: to hear it again would change nothing.
+    log.warning("a report of %s on %s was refused: %s", report.device_id, report.command_id, error.detail)
