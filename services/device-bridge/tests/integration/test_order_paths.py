@@ -171,6 +171,22 @@ async def test_the_answer_to_the_revocation_counts(fleet: Fleet) -> None:
     assert await fleet.sent("invoice.refund.v1") == []
 
 
+async def test_a_machine_that_is_still_at_it_says_so_again_and_is_waited_for(fleet: Fleet) -> None:
+    """Asked to forget the command, it answers with the very words that it said before; they count once more."""
+    await fleet.device()
+    order = await fleet.paid()
+    await fleet.send()
+    await fleet.says(order, "started")
+    await fleet.pass_s(180)
+    assert fleet.machine.words[-1] == "revoke"
+    await fleet.says(order, "started", after_s=-180)
+    await fleet.pass_s(30)
+    assert await fleet.ends(order) == ("make_pending", "", None)
+    await fleet.says(order, "done")
+    assert await fleet.ends(order) == ("successful", "", None)
+    assert await fleet.sent("invoice.refund.v1") == []
+
+
 async def test_done_after_the_refund_is_an_incident_that_a_manager_sees(fleet: Fleet) -> None:
     await fleet.device()
     order = await fleet.paid()

@@ -85,24 +85,26 @@ async def _follow_all(
         return []
     new = await commands.add_reports(work.tx, heard, work.now)
     order_of = {command_id: command.order_id for command_id, command in known.items()}
-    to_lock = {order_of[key[0]] for key in new if key[0] in order_of}
+    to_lock = {order_of[report.command_id] for report in heard if report.command_id in order_of}
     locked, locked_commands = await commands.lock_with_orders(work.tx, to_lock) if to_lock else ({}, {})
     made = []
     for report in heard:
         key = commands.report_key(report)
-        if key not in new:
-            outcomes[report.state, "repeat"] += 1
-            continue
+        repeated = key not in new
         new.discard(key)
         if report.command_id not in order_of:
-            _unknown_command(work, writes, report)
-            outcomes[report.state, "unknown"] += 1
+            if not repeated:
+                _unknown_command(work, writes, report)
+            outcomes[report.state, "repeat" if repeated else "unknown"] += 1
             continue
         order_id = order_of[report.command_id]
         order, command = locked.get(order_id), locked_commands.get(order_id)
         on_its_word = replace(work, actor=Actor(f"machine:{report.device_id}", "machine"))
         applied = decide(on_its_word, order, command, BrewEvent(report.state), report.code)
-        outcomes[report.state, "stale" if order is None or applied is None else "applied"] += 1
+        # A repeat is followed too: a machine that is asked to forget a command answers with what it said last, and that
+        # it is still at it has to count then. Any other repeat changes nothing, as the table says.
+        stale = order is None or applied is None
+        outcomes[report.state, "repeat" if repeated else "stale" if stale else "applied"] += 1
         if order is None or applied is None:
             continue
         after = collect(on_its_word, writes, order, applied)
