@@ -160,6 +160,23 @@ async def test_i08_an_open_outcome_is_asked_about_and_never_repeated(world: Worl
     assert await world.statuses("refund") == ["unknown", "succeeded"]
 
 
+@pytest.mark.parametrize("fault", ["error_after_success", "error_before"])
+async def test_i08_a_refund_that_is_not_the_last_of_its_invoice_is_sent_again_under_its_key(
+    world: World, fault: str
+) -> None:
+    """`find` shows the last one only, and nobody reads to the end of the list of a busy shop."""
+    invoice_id, transaction = await world.paid()
+    await world.emulator.client.post("/sandbox/notifications/hold")
+    await world.emulator.arm(fault, "refund")
+    lost_id = await world.refund(invoice_id, transaction, amount_minor=5000)
+    assert await operations.execute(world.context, lost_id) == "unknown"
+    later_id = await world.refund(invoice_id, transaction, amount_minor=5000)
+    assert await world.until(later_id, "succeeded") == ["succeeded"]
+    assert await world.until(lost_id, "succeeded") == ["succeeded"]
+    assert len(await world.emulator.log("payment.refunded")) == 2
+    assert [row for row in await world.table("requests") if row["path"] == "/v2/payments/list"] == []
+
+
 async def test_i08_a_refund_whose_answer_is_lost_is_finished_by_its_notification(world: World) -> None:
     invoice_id, transaction = await world.paid()
     await world.emulator.arm("error_after_success", "refund")
