@@ -285,8 +285,15 @@ def _home(module: Module, name: str) -> tuple[Module, str]:
         source, original = module.imported[name]
         return modules()[source], original
     if name not in module.functions and name not in module.classes:
-        for folder in Path(module.path).parents:
-            conftest = modules().get(str(folder / "conftest").replace("/", "."))
-            if conftest and name in conftest.functions:
+        for conftest in _conftests(str(Path(module.path).parent)):
+            if name in conftest.functions:
                 return conftest, name
     return module, name
+
+
+@cache
+def _conftests(folder: str) -> tuple[Module, ...]:
+    """Return what holds the fixtures of a folder's tests, the nearest first."""
+    path = Path(folder, "conftest")
+    names = [str(above / path.name).replace("/", ".") for above in path.parents]
+    return tuple(modules()[name] for name in names if name in modules())

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import typer
@@ -64,9 +65,10 @@ class Thing:
     name: str
 
 
-def things() -> list[Thing]:
+@cache
+def things() -> tuple[Thing, ...]:
     """Return all of them."""
-    return [
+    return (
         *(Thing("endpoint", name) for name in endpoints()),
         *(Thing("notification", f"notification {kind}") for kind in NOTIFICATIONS),
         *(Thing("command", name) for name in commands()),
@@ -75,7 +77,7 @@ def things() -> list[Thing]:
         *(Thing("promise", name) for name in COFFEE),
         *(Thing("promise", f"driver policy {name}") for name in drivers()),
         *(Thing("error page", f"error page {name}") for name in refusals()),
-    ]
+    )
 
 
 def drivers() -> list[str]:
