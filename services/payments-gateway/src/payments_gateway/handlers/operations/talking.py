@@ -49,6 +49,7 @@ log = get_logger(__name__)
 T = TypeVar("T")
 
 _LIST_PAGES_MAX = 20
+_LIST_PAGES_BEFORE_CALL = 5
 _CLOCK_SKEW = timedelta(minutes=5)
 # A provider forgets idempotency keys after an hour: from then on the same call would be another refund.
 _KEY_REMEMBERED = timedelta(hours=1) - _CLOCK_SKEW
@@ -110,7 +111,7 @@ async def _try(line: Line, *, slow_method: bool, may_call: bool) -> Outcome:
             await _ask(line)
         return outcome
     may_call = may_call and operation.status is not OperationStatus.PENDING
-    seen, transaction = await _ask(line, briefly=may_call and _key_remembered(line))
+    seen, transaction = await _ask(line, before_call=may_call and _key_remembered(line))
     if seen is not Seen.NOT_THERE:
         return after_question(operation, seen, transaction)
     if operation.status is OperationStatus.PENDING:
@@ -214,29 +215,31 @@ def _unspoken() -> Exchange:
 
 def _key_remembered(line: Line) -> bool:
     """Tell whether the provider still answers a refund's repeated call with the refund that it made at the first."""
-    sent_at = line.operation.first_sent_at or line.operation.created_at
-    return line.operation.kind is OperationKind.REFUND and line.context.clock.now() < sent_at + _KEY_REMEMBERED
+    operation = line.operation
+    if operation.kind is not OperationKind.REFUND or operation.result_transaction_id is not None:
+        return False
+    return line.context.clock.now() < (operation.first_sent_at or operation.created_at) + _KEY_REMEMBERED
 
 
-async def _ask(line: Line, *, briefly: bool = False) -> tuple[Seen, Transaction | None]:
+async def _ask(line: Line, *, before_call: bool = False) -> tuple[Seen, Transaction | None]:
     """Ask the provider what it knows of an operation; no answer in time tells nothing.
 
-    `briefly`: a refund's repeated call would tell for certain, so the list of all operations need not be read before.
+    `before_call`: a call under a key that the provider remembers comes next, so a list without end may be left unread.
     """
     if _left_s(line) < _CALL_LEAST_S:
         return Seen.CANNOT_TELL, None
     try:
-        return await _bounded(line, lambda: _ask_kind(line, briefly=briefly))
+        return await _bounded(line, lambda: _ask_kind(line, before_call=before_call))
     except TimeoutError:
         await _note(line, _silent(line), "asked")
         return Seen.CANNOT_TELL, None
 
 
-async def _ask_kind(line: Line, *, briefly: bool) -> tuple[Seen, Transaction | None]:
+async def _ask_kind(line: Line, *, before_call: bool) -> tuple[Seen, Transaction | None]:
     kind = line.operation.kind
     if kind in _BY_REFERENCE:
         return await _ask_by_reference(line)
-    return await (_ask_refund(line, briefly=briefly) if kind is OperationKind.REFUND else _ask_payment(line))
+    return await (_ask_refund(line, before_call=before_call) if kind is OperationKind.REFUND else _ask_payment(line))
 
 
 async def _ask_by_reference(line: Line) -> tuple[Seen, Transaction | None]:
@@ -269,7 +272,7 @@ async def _ask_payment(line: Line) -> tuple[Seen, Transaction | None]:
     return SEEN_BY_PAYMENT.get((operation.kind, payment.status), Seen.CANNOT_TELL), payment
 
 
-async def _ask_refund(line: Line, *, briefly: bool) -> tuple[Seen, Transaction | None]:
+async def _ask_refund(line: Line, *, before_call: bool) -> tuple[Seen, Transaction | None]:
     context, client, shop, operation = line.context, line.provider.client, line.shop, line.operation
     if operation.refund_id is not None:
         ours = await client.find_refund(shop, refund_id=operation.refund_id)
@@ -279,13 +282,13 @@ async def _ask_refund(line: Line, *, briefly: bool) -> tuple[Seen, Transaction |
     last = await client.find(shop, invoice_id=operation.of_invoice)
     await _heard(line, last)
     seen, transaction = seen_refund(operation, last.transactions)
-    if briefly or seen is not Seen.NOT_THERE:
+    if seen is not Seen.NOT_THERE:
         return seen, transaction
     # `find` shows the last operation only; a later one may stand before ours.
     sent_at, now = operation.first_sent_at or operation.created_at, context.clock.now()
     since, until = sent_at - _CLOCK_SKEW, now + _CLOCK_SKEW
     alike = lookalikes(operation, last.transactions)
-    for page in range(1, _LIST_PAGES_MAX + 1):
+    for page in range(1, (_LIST_PAGES_BEFORE_CALL if before_call else _LIST_PAGES_MAX) + 1):
         listed = await client.list_between(shop, since=since, until=until, page=page)
         await _heard(line, listed)
         if not listed.known:
@@ -295,11 +298,11 @@ async def _ask_refund(line: Line, *, briefly: bool) -> tuple[Seen, Transaction |
             return seen, transaction
         alike |= lookalikes(operation, listed.transactions)
         if not listed.more:
-            if not _key_remembered(line) and await _unclaimed(context, operation, alike):
+            if now >= sent_at + _KEY_REMEMBERED and await _unclaimed(context, operation, alike):
                 return Seen.CANNOT_TELL, None
             return Seen.NOT_THERE, None
-    # A busy shop's list is longer than is read of it. What was not read is not needed while the key is remembered.
-    return (Seen.NOT_THERE if _key_remembered(line) else Seen.CANNOT_TELL), None
+    # A busy shop's list is longer than anybody reads. A call under the same key then tells; a refusal of it does not.
+    return (Seen.NOT_THERE if before_call else Seen.CANNOT_TELL), None
 
 
 async def _unclaimed(context: Context, operation: Operation, alike: frozenset[str]) -> bool:
