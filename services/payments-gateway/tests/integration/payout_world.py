@@ -21,11 +21,14 @@ from copeck.kernel.ids import new_id
 from copeck.storage.engine import Database
 from copeck.testkit.waiting import eventually
 from payments_gateway import tables
+from payments_gateway.composition import make_context
 from payments_gateway.domain.recipients import Recipient, RecipientKind, seal
+from payments_gateway.domain.switches import Switch
 from payments_gateway.handlers import events as event_handler
 from payments_gateway.handlers import operations
 from payments_gateway.handlers.context import Context
-from payments_gateway.store import payout_requests
+from payments_gateway.settings import GatewaySettings
+from payments_gateway.store import payout_requests, switches
 
 from .conftest import free_port
 
@@ -222,3 +225,37 @@ VALUES (:id, :cause, 0, 'house:payouts', 'payouts:in_transit', :amount, 'RUB', '
 _TAKE = sa.text("""
 UPDATE state.payouts SET status = :status WHERE id = :id AND attempt = :n AND status IN ('pending', 'processing')
 """)
+
+
+async def put_switch(world: PayoutWorld, name: str, *, stopped: bool, version: int = 1) -> None:
+    now = world.context.clock.now()
+    switch = Switch(name, stopped, "the bank is closed", version, "user:1", now)
+    async with world.context.database.transaction() as tx:
+        assert await switches.put(tx, switch, now)
+
+
+@asynccontextmanager
+async def payout_world(
+    settings: GatewaySettings, database_urls: dict[str, str], provider: MockGateway, redis_url: str, emulator_url: str
+) -> AsyncIterator[PayoutWorld]:
+    """Make a gateway with a shop at the mock gateway."""
+    shop = {"provider": "mock", "shop": "main", "public_id": "mock_test", "api_secret": MOCK_SECRET}
+    told = GatewaySettings.model_validate(
+        settings.model_dump()
+        | {
+            "shops": [*(item.model_dump() | {"api_secret": item.api_secret} for item in settings.shops), shop],
+            "mock_gateway_url": provider.url,
+            "cloudpayments_api_url": emulator_url,
+            "redis_url": redis_url,
+            "operation_retry_base_s": 0.001,
+            "operation_retry_cap_s": 0.01,
+            "operation_timeout_s": 1.0,
+            "breaker_failures": 1000,
+            "catch_up_after_s": 0.001,
+        }
+    )
+    made = make_context(told, pool_size=4)
+    state = Database(database_urls["state_updater"], pool_size=2, application="updater-test")
+    yield PayoutWorld(made, provider, state)
+    await state.close()
+    await made.close()

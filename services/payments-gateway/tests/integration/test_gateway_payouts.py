@@ -10,28 +10,19 @@ import pytest
 import sqlalchemy as sa
 
 from copeck.contracts import events
-from copeck.contracts.envelope import Envelope
-from copeck.kernel.clock import ManualClock, SystemClock
-from copeck.kernel.ids import new_id
 from copeck.kernel.money import Money
-from copeck.storage.engine import Database
 from copeck.testkit.waiting import eventually
 from payments_gateway import tables
-from payments_gateway.composition import make_context
-from payments_gateway.domain.models import Attempt
-from payments_gateway.domain.provider import AttemptStatus
 from payments_gateway.domain.recipients import Recipient, RecipientKind
-from payments_gateway.domain.switches import Switch
-from payments_gateway.handlers import catch_up, charges, operations
+from payments_gateway.handlers import catch_up, operations
 from payments_gateway.handlers import events as event_handler
 from payments_gateway.handlers.operations.taking import take
 from payments_gateway.handlers.operations.talking import Talk, converse
 from payments_gateway.handlers.payout_balance import provider_balance
 from payments_gateway.settings import GatewaySettings
-from payments_gateway.store import switches
 
-from .conftest import PAYER, Emulator, invoice_event
-from .payout_world import MOCK_SECRET, TOKEN, MockGateway, PayoutWorld, mock_process
+from .conftest import Emulator
+from .payout_world import MOCK_SECRET, TOKEN, MockGateway, PayoutWorld, mock_process, payout_world, put_switch
 
 pytestmark = pytest.mark.integration
 
@@ -52,26 +43,8 @@ async def provider(mock_running: MockGateway) -> MockGateway:
 async def world(
     settings: GatewaySettings, database_urls: dict[str, str], provider: MockGateway, redis_url: str, emulator: Emulator
 ) -> AsyncIterator[PayoutWorld]:
-    shop = {"provider": "mock", "shop": "main", "public_id": "mock_test", "api_secret": MOCK_SECRET}
-    told = GatewaySettings.model_validate(
-        settings.model_dump()
-        | {
-            "shops": [*(item.model_dump() | {"api_secret": item.api_secret} for item in settings.shops), shop],
-            "mock_gateway_url": provider.url,
-            "cloudpayments_api_url": emulator.url,
-            "redis_url": redis_url,
-            "operation_retry_base_s": 0.001,
-            "operation_retry_cap_s": 0.01,
-            "operation_timeout_s": 1.0,
-            "breaker_failures": 1000,
-            "catch_up_after_s": 0.001,
-        }
-    )
-    made = make_context(told, pool_size=4)
-    state = Database(database_urls["state_updater"], pool_size=2, application="updater-test")
-    yield PayoutWorld(made, provider, state)
-    await state.close()
-    await made.close()
+    async with payout_world(settings, database_urls, provider, redis_url, emulator.url) as made:
+        yield made
 
 
 async def test_a_payout_is_announced_sent_once_and_reported(world: PayoutWorld) -> None:
@@ -196,11 +169,11 @@ async def test_a_try_that_another_followed_is_never_sent(world: PayoutWorld) -> 
 @pytest.mark.parametrize("name", ["payouts", "provider:mock"])
 async def test_a_stopped_switch_holds_payouts_back_and_costs_no_try(world: PayoutWorld, name: str) -> None:
     payout_id, operation_id = await world.begun()
-    await _switch(world, name, stopped=True)
+    await put_switch(world, name, stopped=True)
     assert await operations.execute(world.context, operation_id) == "put off"
     row = await world.operation(operation_id)
     assert (row["status"], row["attempts"], row["failure_reason"]) == ("ready", 0, "stopped: the bank is closed")
-    await _switch(world, name, stopped=False, version=2)
+    await put_switch(world, name, stopped=False, version=2)
     assert (await world.until(operation_id, "succeeded"))[-1] == "succeeded"
     assert await world.provider.transfers() == {f"{payout_id}-1": 1}
 
@@ -209,7 +182,7 @@ async def test_i08_an_unknown_outcome_is_asked_about_also_while_payouts_are_stop
     await world.provider.arm("error_before")
     _, operation_id = await world.begun()
     assert await world.until(operation_id, "unknown") == ["unknown"]
-    await _switch(world, "payouts", stopped=True)
+    await put_switch(world, "payouts", stopped=True)
     asked = len(await world.table("requests"))
     assert await world.until(operation_id, "unknown") == ["unknown"]
     assert len(await world.table("requests")) == asked + 1
@@ -346,33 +319,6 @@ async def test_a_payout_that_is_not_pending_is_not_made_up_for(world: PayoutWorl
     assert await catch_up.run(world.context) == 0
 
 
-async def test_a_deposit_is_charged_once_its_invoice_is_known(world: PayoutWorld) -> None:
-    invoice_id, issued = invoice_event(kind="topup")
-    payment_id = new_id()
-    await _charge(world, invoice_id, payment_id)
-    (row,) = await world.table("operations")
-    assert await operations.execute(world.context, row["id"]) == "put off"
-    await event_handler.Events(world.context).handle(_told(issued))
-    assert world.tasks == [row["id"]]
-    await world.until(row["id"], "succeeded")
-    assert await world.provider.transfers() == {str(payment_id): 1}
-    (attempt,) = await world.table("attempts")
-    assert (attempt["status"], attempt["payment_id"]) == ("succeeded", payment_id)
-    (report,) = [item for item in await world.table("outbox") if item["routing_key"].startswith("payment.report")]
-    assert str(payment_id) in bytes(report["body"]).decode()
-
-
-async def test_a_charge_that_is_declined_is_reported_as_failed(world: PayoutWorld) -> None:
-    await world.provider.arm("decline", "deposit")
-    invoice_id, issued = invoice_event(kind="topup")
-    await event_handler.Events(world.context).handle(_told(issued))
-    await _charge(world, invoice_id, new_id())
-    (row,) = await world.table("operations")
-    assert await world.until(row["id"], "failed") == ["failed"]
-    (attempt,) = await world.table("attempts")
-    assert (attempt["status"], attempt["failure_code"]) == ("failed", "declined")
-
-
 async def test_a_task_that_has_no_time_left_sends_nothing(world: PayoutWorld, monkeypatch: pytest.MonkeyPatch) -> None:
     payout_id, operation_id = await world.begun()
     with monkeypatch.context() as hurried:
@@ -383,80 +329,6 @@ async def test_a_task_that_has_no_time_left_sends_nothing(world: PayoutWorld, mo
     assert await world.provider.transfers() == {}
     assert (await world.until(operation_id, "succeeded"))[-1] == "succeeded"
     assert await world.provider.transfers() == {f"{payout_id}-1": 1}
-
-
-async def test_a_charge_whose_invoice_never_comes_is_given_up(world: PayoutWorld) -> None:
-    await _charge(world, new_id(), new_id())
-    (row,) = await world.table("operations")
-    expires = timedelta(seconds=world.context.settings.deposit_expires_s)
-    clock = world.context.clock = ManualClock(row["created_at"] + expires - timedelta(seconds=1))
-    assert await operations.execute(world.context, row["id"]) == "put off"
-    clock.advance(timedelta(minutes=2))
-    assert await operations.execute(world.context, row["id"]) == "superseded"
-    assert (await world.operation(row["id"]))["failure_reason"] == "the invoice never came"
-    assert [attempt["status"] for attempt in await world.table("attempts")] == ["canceled"]
-    assert await world.provider.transfers() == {}
-
-
-async def test_a_stop_of_deposits_holds_charges_back(world: PayoutWorld) -> None:
-    invoice_id, issued = invoice_event(kind="topup")
-    payment_id = new_id()
-    await event_handler.Events(world.context).handle(_told(issued))
-    await _switch(world, "deposits", stopped=True)
-    await _charge(world, invoice_id, payment_id)
-    (row,) = await world.table("operations")
-    assert await operations.execute(world.context, row["id"]) == "put off"
-    assert (await world.operation(row["id"]))["failure_reason"] == "stopped: the bank is closed"
-    await _switch(world, "deposits", stopped=False, version=2)
-    assert (await world.until(row["id"], "succeeded"))[-1] == "succeeded"
-    assert await world.provider.transfers() == {str(payment_id): 1}
-
-
-async def test_i08_a_charge_whose_answer_is_lost_is_found_by_its_payment(world: PayoutWorld) -> None:
-    await world.provider.arm("error_after_success", "deposit")
-    invoice_id, issued = invoice_event(kind="topup")
-    await event_handler.Events(world.context).handle(_told(issued))
-    payment_id = new_id()
-    await _charge(world, invoice_id, payment_id)
-    (row,) = await world.table("operations")
-    assert await world.until(row["id"], "succeeded") == ["unknown", "succeeded"]
-    assert await world.provider.transfers() == {str(payment_id): 1}
-
-
-@pytest.mark.parametrize("fault", ["", "error_after_success", "error_before"])
-async def test_i08_a_refund_of_a_deposit_is_one_transfer(world: PayoutWorld, fault: str) -> None:
-    if fault:
-        await world.provider.arm(fault)
-    refund_id = new_id()
-    wanted = events.RefundRequested(
-        refund_id=refund_id, invoice_id=new_id(), version=1, status="requested", origin="requested", account=PAYER,
-        amount_minor=500, currency="RUB", provider="mock", shop="main", transaction="mock_1",
-    )  # fmt: skip
-    await event_handler.Events(world.context).handle(_told(wanted))
-    (row,) = await world.table("operations")
-    assert (await world.until(row["id"], "succeeded"))[-1] == "succeeded"
-    assert await world.provider.transfers() == {f"refund-{refund_id}": 1}
-
-
-def _told(data: events.InvoiceEvent | events.RefundEvent) -> Envelope:
-    return Envelope.new(data, source="state-updater")
-
-
-async def _charge(world: PayoutWorld, invoice_id: UUID, payment_id: UUID) -> None:
-    now = SystemClock().now()
-    attempt = Attempt(
-        payment_id=payment_id, invoice_id=invoice_id, account=PAYER, provider="mock", shop="main",
-        amount=Money(19900, "RUB"), status=AttemptStatus.PENDING, created_at=now,
-    )  # fmt: skip
-    async with world.context.database.transaction() as tx:
-        await charges.start_charges(tx, [(attempt, None)], now)
-
-
-async def _switch(world: PayoutWorld, name: str, *, stopped: bool, version: int = 1) -> None:
-    now = world.context.clock.now()
-    switch = Switch(name, stopped, "the bank is closed", version, "user:1", now)
-    async with world.context.database.transaction() as tx:
-        assert await switches.put(tx, switch, now)
 
 
 async def _end_lease(world: PayoutWorld, operation_id: UUID) -> None:

@@ -10,7 +10,15 @@ from copeck.kernel.ids import new_id
 from copeck.kernel.money import Money
 from payments_gateway.domain.models import Operation, OperationKind, OperationStatus
 from payments_gateway.domain.operations import Outcome, exhausted
-from payments_gateway.domain.sending import Balances, PayoutState, Start, put_off_s, repeatable, start_of
+from payments_gateway.domain.sending import (
+    Balances,
+    PayoutState,
+    Start,
+    put_off_s,
+    refund_repeatable,
+    repeatable,
+    start_of,
+)
 
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
 HOUR, SETTLES = timedelta(minutes=55), timedelta(minutes=6)
@@ -72,6 +80,30 @@ def test_i08_a_call_is_repeated_only_while_key_or_time_protect(
         updated_at=NOW - touched_before,
     )
     assert repeatable(unknown, NOW, HOUR, SETTLES) is allowed
+
+
+@pytest.mark.parametrize(
+    ("sent_before", "named", "allowed"),
+    [
+        (timedelta(0), None, True),
+        (HOUR - timedelta(seconds=1), None, True),
+        (HOUR, None, False),
+        (timedelta(0), "504", False),
+    ],
+)
+def test_i08_a_refund_is_repeated_while_its_key_is_remembered_and_it_has_no_name(
+    sent_before: timedelta, named: str | None, allowed: bool
+) -> None:
+    unknown = replace(
+        PAYOUT,
+        kind=OperationKind.REFUND,
+        status=OperationStatus.UNKNOWN,
+        created_at=NOW - timedelta(days=1),
+        first_sent_at=NOW - sent_before,
+        updated_at=NOW,
+        result_transaction_id=named,
+    )
+    assert refund_repeatable(unknown, NOW, HOUR) is allowed
 
 
 @pytest.mark.parametrize("kind", list(OperationKind))

@@ -15,6 +15,7 @@ from uuid import UUID
 from copeck.kernel.errors import DomainError, InvalidValueError
 from copeck.kernel.money import Money
 from payments_gateway.domain.failures import Failure
+from payments_gateway.domain.identifiers import to_uuid
 from payments_gateway.domain.recipients import Recipient, RecipientKind
 
 
@@ -278,6 +279,11 @@ class ChargeClient(Protocol):
 class ProviderClient(Protocol):
     """Calls to one provider; every mutation carries the idempotency key that was fixed before the first try."""
 
+    @property
+    def keys_remembered(self) -> timedelta:
+        """For how long the same key certainly has one effect."""
+        ...
+
     async def refund(
         self, shop: Shop, *, key: str, transaction_id: str, amount: Money, refund_id: UUID | None
     ) -> Answer:
@@ -388,13 +394,3 @@ class SilentProviderError(DomainError):
 
 class UnreadableCallback(Exception):
     """An authentic callback that cannot be understood; it is kept with its reason."""
-
-
-def to_uuid(text: object) -> UUID | None:
-    """Read an id that came from outside; None when it cannot be one."""
-    if not isinstance(text, str) or len(text) != 36:
-        return None
-    try:
-        return UUID(text)
-    except ValueError:
-        return None

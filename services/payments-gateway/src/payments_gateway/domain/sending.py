@@ -66,6 +66,16 @@ def repeatable(operation: Operation, now: datetime, keys_remembered: timedelta, 
     return last is not None and now >= last + settles_after
 
 
+def refund_repeatable(operation: Operation, now: datetime, keys_remembered: timedelta) -> bool:
+    """Tell whether a refund's call may be made again although nobody knows whether an earlier one was executed.
+
+    While the provider remembers the key, it answers with the refund that it made then. One that it has named needs no
+    such call: it can be asked about.
+    """
+    sent_at = operation.first_sent_at or operation.created_at
+    return operation.result_transaction_id is None and now < sent_at + keys_remembered
+
+
 def put_off_s(operation: Operation, now: datetime, cap_s: float, random: Random = _jitter) -> float:
     """Return when to look again at an operation that waits for others: seldomer the longer it has waited."""
     age_s = (now - operation.created_at).total_seconds()

@@ -14,6 +14,7 @@ from copeck.kernel.errors import InvalidValueError, NotFoundError
 from copeck.observability.logs import get_logger
 from copeck.web.etag import check_if_match
 from copeck.web.problems import Problem
+from payments_gateway.domain.identifiers import to_uuid
 from payments_gateway.domain.invoices import Invoice
 from payments_gateway.domain.merchant_shops import (
     PURPOSE,
@@ -25,7 +26,7 @@ from payments_gateway.domain.merchant_shops import (
     is_merchants,
     name_of,
 )
-from payments_gateway.domain.provider import Shop, to_uuid
+from payments_gateway.domain.provider import Shop
 from payments_gateway.domain.sealing import UnsealableError, seal, unseal
 from payments_gateway.handlers.context import Context
 from payments_gateway.store import audit

@@ -12,8 +12,9 @@ from copeck.kernel.errors import NotFoundError
 from copeck.web.csp import ContentPolicy
 from copeck.web.limits import rate_limit
 from copeck.web.pages import Pages
+from payments_gateway.domain.identifiers import to_uuid
 from payments_gateway.domain.merchant_shops import MerchantWithoutShopError
-from payments_gateway.domain.provider import Shop, to_uuid
+from payments_gateway.domain.provider import Shop
 from payments_gateway.handlers import pay
 from payments_gateway.handlers.context import Context
 from payments_gateway.pages.texts import TEXTS

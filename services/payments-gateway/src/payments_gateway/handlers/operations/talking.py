@@ -37,7 +37,7 @@ from payments_gateway.domain.provider import (
 )
 from payments_gateway.domain.recipients import Recipient, unseal
 from payments_gateway.domain.sealing import UnsealableError
-from payments_gateway.domain.sending import repeatable
+from payments_gateway.domain.sending import refund_repeatable, repeatable
 from payments_gateway.handlers import metrics
 from payments_gateway.handlers.context import Context
 from payments_gateway.handlers.merchant_shops import find_shop
@@ -51,8 +51,6 @@ T = TypeVar("T")
 _LIST_PAGES_MAX = 20
 _LIST_PAGES_BEFORE_CALL = 5
 _CLOCK_SKEW = timedelta(minutes=5)
-# A provider forgets idempotency keys after an hour: from then on the same call would be another refund.
-_KEY_REMEMBERED = timedelta(hours=1) - _CLOCK_SKEW
 _BY_REFERENCE = frozenset({OperationKind.PAYOUT, OperationKind.CHARGE})
 _NO_NETWORK = "-"
 _CALL_LEAST_S = 0.1
@@ -111,7 +109,7 @@ async def _try(line: Line, *, slow_method: bool, may_call: bool) -> Outcome:
             await _ask(line)
         return outcome
     may_call = may_call and operation.status is not OperationStatus.PENDING
-    seen, transaction = await _ask(line, before_call=may_call and _key_remembered(line))
+    seen, transaction = await _ask(line, before_call=may_call and _refund_repeatable(line))
     if seen is not Seen.NOT_THERE:
         return after_question(operation, seen, transaction)
     if operation.status is OperationStatus.PENDING:
@@ -213,12 +211,9 @@ def _unspoken() -> Exchange:
     return Exchange(_NO_NETWORK, "/", {}, None, None, None, 0)
 
 
-def _key_remembered(line: Line) -> bool:
-    """Tell whether the provider still answers a refund's repeated call with the refund that it made at the first."""
-    operation = line.operation
-    if operation.kind is not OperationKind.REFUND or operation.result_transaction_id is not None:
-        return False
-    return line.context.clock.now() < (operation.first_sent_at or operation.created_at) + _KEY_REMEMBERED
+def _refund_repeatable(line: Line) -> bool:
+    remembered = line.provider.client.keys_remembered - _CLOCK_SKEW
+    return refund_repeatable(line.operation, line.context.clock.now(), remembered)
 
 
 async def _ask(line: Line, *, before_call: bool = False) -> tuple[Seen, Transaction | None]:
@@ -298,7 +293,7 @@ async def _ask_refund(line: Line, *, before_call: bool) -> tuple[Seen, Transacti
             return seen, transaction
         alike |= lookalikes(operation, listed.transactions)
         if not listed.more:
-            if now >= sent_at + _KEY_REMEMBERED and await _unclaimed(context, operation, alike):
+            if not _refund_repeatable(line) and await _unclaimed(context, operation, alike):
                 return Seen.CANNOT_TELL, None
             return Seen.NOT_THERE, None
     # A busy shop's list is longer than anybody reads. A call under the same key then tells; a refusal of it does not.

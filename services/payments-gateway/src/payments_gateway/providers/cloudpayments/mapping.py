@@ -8,6 +8,7 @@ from typing import Any
 
 from copeck.kernel.money import Money, MoneyError
 from payments_gateway.domain.failures import Failure
+from payments_gateway.domain.identifiers import to_uuid
 from payments_gateway.domain.provider import (
     AttemptStatus,
     CheckAnswer,
@@ -17,7 +18,6 @@ from payments_gateway.domain.provider import (
     Transaction,
     UnreadableCallback,
     WidgetOrder,
-    to_uuid,
 )
 from payments_gateway.providers.words import UNKNOWN_WORDS
 
