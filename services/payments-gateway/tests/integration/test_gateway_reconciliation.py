@@ -34,6 +34,7 @@ class Listed:
     asked: list[tuple[datetime, datetime]] = field(default_factory=list)
     up: bool = True
     code: str = "cloudpayments"
+    keys_remembered: timedelta = timedelta(hours=1)
 
     @property
     def client(self) -> "Listed":
