@@ -32,6 +32,8 @@ merchants = sa.Table(
     sa.Column("updated_at", _MOMENT, nullable=False),
 )
 
+key_numbers = sa.Sequence("key_numbers", schema=SCHEMA)
+
 devices = sa.Table(
     "devices",
     metadata,
@@ -50,7 +52,8 @@ devices = sa.Table(
     sa.Column("stopped_at", _MOMENT),
     sa.Column("failures_in_row", sa.Integer, nullable=False),
     sa.Column("price_rule", sa.Text, nullable=False),
-    # Which of the machine's keys is in use; the key itself is derived from the service's secret and never stored.
+    # Which of the machine's keys is in use; the key itself is derived from the service's secret and never stored. No
+    # number is used twice, so that a code which is taken again has another key than its first machine.
     sa.Column("key_number", sa.Integer, nullable=False),
     sa.Column("version", sa.Integer, nullable=False),
     sa.Column("created_at", _MOMENT, nullable=False),

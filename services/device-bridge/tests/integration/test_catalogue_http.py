@@ -134,6 +134,17 @@ async def test_a_new_key_replaces_the_old_one(site: Site, owner: Person) -> None
     assert rotated["link_key"] not in kept
 
 
+async def test_a_code_that_is_taken_again_has_another_key(site: Site, owner: Person) -> None:
+    body = {"id": "kofe-17", "name": "Lobby", "model": SILENT}
+    keys = set()
+    for _ in range(2):
+        keys.add((await owner.call("POST", "/devices", json=body, expect=201)).json()["link_key"])
+        tag = await owner.tag("/devices/kofe-17")
+        keys.add((await owner.call("POST", "/devices/kofe-17/link-key", headers=tag)).json()["link_key"])
+        await owner.call("DELETE", "/devices/kofe-17", headers={"If-Match": "*"}, expect=204)
+    assert len(keys) == 4
+
+
 async def test_only_a_machine_that_never_sold_is_deleted(site: Site, owner: Person) -> None:
     await site.device(owner, "kofe-new")
     await site.drink(owner, "kofe-new")

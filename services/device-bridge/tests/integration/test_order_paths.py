@@ -11,8 +11,10 @@ from copeck.kernel.ids import new_id
 from device_bridge.domain.drivers import Answer, Handed
 from device_bridge.domain.errors import ForeignCommand, LinkReplayed, NotAllowedNow, PriceChanged
 from device_bridge.domain.model import Report
-from device_bridge.handlers import invoices, orders, reports, sending, stops
+from device_bridge.handlers import catalogue, invoices, orders, reports, sending, stops
 from device_bridge.handlers.invoices import UnknownInvoiceError
+from device_bridge.store import drinks
+from tests.support.cups import a_drink
 
 from .fleet import Fleet
 
@@ -115,6 +117,24 @@ async def test_an_invoice_that_was_paid_although_we_had_given_it_up_is_refunded(
     await fleet.hear(order, events.InvoicePaid)
     assert await fleet.ends(order) == ("failed", "payment_late", "requested")
     assert fleet.machine.told == []
+
+
+async def test_money_that_came_twice_tells_of_the_first_payment_too(fleet: Fleet) -> None:
+    """The event of the first payment was lost, or comes after this one: the cup is made all the same, once."""
+    await fleet.device()
+    order = await fleet.ask()
+    await fleet.hear(order, events.InvoiceIssued, version=1)
+    await fleet.hear(order, events.InvoiceLatePaymentReceived, status="paid", version=3)
+    assert await fleet.ends(order) == ("make_pending", "", None)
+    await fleet.hear(order, events.InvoicePaid, version=2)
+    await fleet.hear(order, events.InvoiceLatePaymentReceived, status="paid", version=4)
+    assert await fleet.send() == 1
+    assert await fleet.ends(order) == ("make_pending", "", None)
+    # Of an order that we had given up, the first payment goes back as well.
+    given_up = await fleet.ask()
+    await fleet.hear(given_up, events.InvoiceExpired)
+    await fleet.hear(given_up, events.InvoiceLatePaymentReceived, status="paid")
+    assert await fleet.ends(given_up) == ("failed", "payment_late", "requested")
 
 
 @pytest.mark.parametrize(("word", "reason"), [("failed", "brew_failed"), ("rejected", "machine_rejected")])
@@ -392,6 +412,35 @@ async def test_a_stopped_drink(fleet: Fleet) -> None:
     assert refused.value.type == "drink-unavailable"
     await fleet.do(lambda work: stops.start_drink(work, "kiosk-1", "latte", "medium"))
     assert (await fleet.ask()).id != order.id
+
+
+@pytest.mark.parametrize("gone", ["stopped", "removed"])
+async def test_a_drink_that_is_gone_when_it_is_paid_gives_the_money_back(fleet: Fleet, gone: str) -> None:
+    """The cancellation and the payment cross, or the order was just being made when the drink was taken off."""
+    await fleet.device()
+    order = await fleet.ask()
+    await fleet.hear(order, events.InvoiceIssued)
+    if gone == "stopped":
+        async with fleet.context.database.transaction() as tx:
+            await drinks.put(tx, a_drink(device_id="kiosk-1", available=False))
+    else:
+        await fleet.do(lambda work: catalogue.remove_drink(work, "kiosk-1", "latte", "medium"))
+        assert len(await fleet.sent("invoice.cancel.v1")) == 1
+    await fleet.hear(order, events.InvoicePaid)
+    assert await fleet.ends(order) == ("failed", "stopped", "requested")
+    assert fleet.machine.told == []
+
+
+async def test_each_refund_that_failed_is_an_incident(fleet: Fleet) -> None:
+    await fleet.device()
+    order = await fleet.paid()
+    await fleet.send()
+    await fleet.says(order, "failed")
+    ours = {"refund_id": (await fleet.order(order.id)).refund_id}
+    theirs = {"refund_id": new_id()}
+    for refund in (ours, ours, theirs, theirs):
+        await fleet.hear_refund(order, events.RefundFailed, failure_code="5051", **refund)
+    assert await fleet.incidents() == ["refund_failed", "refund_failed"]
 
 
 async def test_too_many_failures_stop_a_machine_and_say_why(fleet: Fleet) -> None:

@@ -26,10 +26,10 @@ async def ask(fleet: Fleet, count: int, device_id: str = "kiosk-1") -> list[Orde
     return orders
 
 
-async def transactions(fleet: Fleet) -> int:
-    """Count transactions that wrote: each has an id."""
-    [row] = await fleet.rows("SELECT txid_snapshot_xmax(txid_current_snapshot()) AS xid")
-    return int(row["xid"])
+async def commits(fleet: Fleet) -> int:
+    """Count the transactions in which brew commands were made; other tests' transactions are not among them."""
+    [row] = await fleet.rows("SELECT count(DISTINCT xmin::text) AS n FROM devices.brew_commands")
+    return int(row["n"])
 
 
 async def test_many_payments_with_copies_among_them(fleet: Fleet) -> None:
@@ -38,10 +38,9 @@ async def test_many_payments_with_copies_among_them(fleet: Fleet) -> None:
     paid = [fleet.event(order, events.InvoicePaid) for order in orders]
     woken: list[bool] = []
     context = replace(fleet.context, wake_sender=lambda: woken.append(True))
-    before = await transactions(fleet)
     payments = PaidCoffees(context)
     await asyncio.gather(*(payments.handle(event) for event in [*paid, *paid[:10]]))
-    assert await transactions(fleet) - before < 15
+    assert 1 <= await commits(fleet) < 5
     assert {await fleet.ends(order) for order in orders} == {("make_pending", "", None)}
     assert await fleet.rows("SELECT count(*) AS n FROM devices.brew_commands") == [{"n": 20}]
     for order in orders:

@@ -318,6 +318,21 @@ def test_what_was_certainly_not_handed_on_is_tried_again() -> None:
     assert again is not None
     cup.command = again
     assert cup.send(after_s=2) is not None
+    assert cup.command.last_code == ""
+
+
+def test_what_never_reached_the_machine_is_not_its_failure() -> None:
+    """Defect: an outage of ours stopped machines that had done nothing wrong."""
+    cup = Cup()
+    cup.send()
+    again = brews.unreachable(cup.command, at(1))
+    assert again is not None
+    cup.command = again
+    cup.time(60)
+    cup.time(71)
+    assert cup.ends() == ("failed", "no_answer", "expired")
+    assert cup.refunds() == ["no_answer"]
+    assert CountBrew(False) not in cup.effects
 
 
 def test_a_task_that_comes_twice_sends_once() -> None:

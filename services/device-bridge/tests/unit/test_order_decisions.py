@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from datetime import timedelta
+from uuid import UUID
 
 import pytest
 
@@ -9,6 +10,7 @@ from copeck.kernel.ids import new_id
 from device_bridge.domain import decisions
 from device_bridge.domain.brewing import BrewState
 from device_bridge.domain.machine import Event, Reason, Status
+from device_bridge.domain.model import Order
 from device_bridge.domain.outcomes import (
     Applied,
     CancelInvoice,
@@ -103,7 +105,7 @@ def test_money_that_has_gone_back_before_we_heard_of_it(
     assert done.command is None
 
 
-@pytest.mark.parametrize("refund_status", ["requested", "pending", "succeeded", "failed"])
+@pytest.mark.parametrize("refund_status", ["requested", "pending", "succeeded"])
 def test_a_refund_that_is_heard_of_before_the_payment(refund_status: str) -> None:
     """Defect: the cup was made, and its money had gone back."""
     done = applied(pay(an_order(refund_status=refund_status, refund_id=REFUND_ID)))
@@ -113,6 +115,34 @@ def test_a_refund_that_is_heard_of_before_the_payment(refund_status: str) -> Non
         refund_status,
     )
     assert (done.command, done.effects) == (None, ())
+
+
+def test_a_refund_that_failed_returned_nothing() -> None:
+    """The cup is made; a brew that fails then is refunded anew, and one that fails again is an incident of its own."""
+    failed = an_order(refund_status="failed", refund_id=REFUND_ID)
+    paid = applied(pay(failed))
+    assert paid.order.status is Status.MAKE_PENDING
+    again = UUID(int=77)
+    ended = applied(decisions.fail(paid.order, Event.BREW_FAILED, "brew_failed", NOW, again))
+    assert ended.effects == (RefundInvoice(again, "brew_failed"),)
+    assert (ended.order.refund_status, ended.order.refund_id) == ("requested", again)
+
+
+@pytest.mark.parametrize(
+    ("order", "origin", "amount"),
+    [
+        (an_order("successful", paid_at=NOW), "late_payment", 15000),
+        (an_order("not_paid", refund_status="pending", refund_id=REFUND_ID), "late_payment", 15000),
+        (an_order("successful", paid_at=NOW), "requested", 1),
+    ],
+)
+def test_any_failed_refund_is_an_incident(order: Order, origin: str, amount: int) -> None:
+    """Also of money that was paid twice, and of a part: a payer waits for it."""
+    other = UUID(int=78)
+    told = applied(decisions.refund_changed(order, other, "failed", origin, amount, NOW, code="5051"))
+    assert told.order is order
+    detail = {"refund_id": str(other), "code": "5051", "amount_minor": amount}
+    assert told.effects == (OpenIncident("refund_failed", detail),)
 
 
 def test_paid_in_the_last_moment_is_paid_in_time() -> None:

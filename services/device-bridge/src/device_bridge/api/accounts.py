@@ -4,12 +4,14 @@ from typing import Any
 
 from fastapi import APIRouter, Response
 
+from copeck.kernel.errors import NotFoundError
 from copeck.web.problems import problem_responses, unavailable
 from device_bridge.api import finding
 from device_bridge.api.dependencies import PREFIX, WRITES, Caller, Ctx, DeviceIdPath, Keeper
 from device_bridge.api.device_models import BrokerPasswordModel
 from device_bridge.drivers.accounts import rights_of, username_of
 from device_bridge.handlers.context import Context, Work, in_transaction
+from device_bridge.store import devices
 
 router = APIRouter(tags=["broker accounts"])
 
@@ -30,7 +32,13 @@ async def _asked(context: Context, caller: Caller, device_id: str, action: str) 
     return context.accounts
 
 
-def _shown(device_id: str, password: str, response: Response) -> BrokerPasswordModel:
+async def _given(context: Context, device_id: str, password: str, response: Response) -> BrokerPasswordModel:
+    """Show a new password; a machine that was deleted meanwhile has no account, its code may be taken again."""
+    async with context.database.reading() as tx:
+        known = await devices.find(tx, device_id)
+    if known is None:
+        await context.accounts.revoke(device_id)
+        raise NotFoundError("The machine was deleted meanwhile.")
     response.headers["Cache-Control"] = "no-store"
     response.headers["Location"] = f"{PREFIX}/devices/{device_id}"
     rights = rights_of(device_id)
@@ -55,7 +63,7 @@ async def create_account(
     When there is one already, it gets a new password: a password that went astray is of no use any more.
     """
     accounts = await _asked(context, caller, device_id, "create")
-    return _shown(device_id, await accounts.create(device_id), response)
+    return await _given(context, device_id, await accounts.create(device_id), response)
 
 
 @router.post(
@@ -66,7 +74,7 @@ async def rotate_account(
 ) -> BrokerPasswordModel:
     """Replace the password; the machine is thrown off the broker until it knows the new one."""
     accounts = await _asked(context, caller, device_id, "rotate")
-    return _shown(device_id, await accounts.rotate(device_id), response)
+    return await _given(context, device_id, await accounts.rotate(device_id), response)
 
 
 @router.delete(PATH, status_code=204, summary="Revoke a machine's account", responses=_RESPONSES, dependencies=WRITES)

@@ -137,19 +137,29 @@ async def change_device(
     "/devices/{device_id}",
     status_code=204,
     summary="Delete a machine",
-    responses=problem_responses(409),
+    responses=problem_responses(409, 503),
     dependencies=WRITES,
 )
 async def delete_device(device_id: DeviceIdPath, if_match: IfMatch, caller: Keeper, context: Ctx) -> None:
-    """Delete a machine that never sold anything. One that did is stopped instead: its orders stay."""
+    """Delete a machine that never sold anything. One that did is stopped instead: its orders stay.
+
+    Its account at the broker goes first, so that no deleted machine keeps one, and once more afterwards, for one that
+    was made meanwhile: whoever takes the code again is not spoken for by the old machine.
+    """
+    accounts = context.accounts
+    if accounts is not None:
+        async with context.database.reading() as tx:
+            await finding.own_device(tx, caller, device_id)
+            await removals.check_removable(tx, device_id, if_match)
+        await accounts.revoke(device_id)
 
     async def work(work: Work) -> None:
         await finding.own_device(work.tx, caller, device_id)
         await removals.remove_device(work, device_id, if_match)
 
     await in_transaction(context, caller.actor, work)
-    if context.accounts is not None:
-        await context.accounts.revoke(device_id)
+    if accounts is not None:
+        await accounts.revoke(device_id)
 
 
 @router.post("/devices/{device_id}/stop", summary="Stop a machine", dependencies=WRITES)

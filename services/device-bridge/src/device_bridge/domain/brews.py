@@ -30,6 +30,8 @@ from device_bridge.domain.outcomes import (
 
 REVOCATION_REPEATED_AFTER = timedelta(seconds=2)
 RETRY_AFTER = timedelta(seconds=1)
+NOT_REACHED = "unreachable"
+"""The code of a command whose last sending did not get as far as the machine."""
 IN_FLIGHT = timedelta(seconds=20)
 """How long a call may still be under way, and its answer not be noted: calls have 15 s."""
 
@@ -61,9 +63,8 @@ def sending(command: BrewCommand, now: datetime, policy: DriverPolicy) -> BrewCo
     if not policy.revocable and decide_at is not None:
         # Nobody can take it back once it is under way: the money must not go back before the call has come to an end.
         decide_at = max(decide_at, now + IN_FLIGHT)
-    return move(
-        command, BrewEvent.SENT, now, sent_count=command.sent_count + 1, next_send_at=again, decide_at=decide_at
-    )
+    count = command.sent_count + 1
+    return move(command, BrewEvent.SENT, now, sent_count=count, next_send_at=again, decide_at=decide_at, last_code="")
 
 
 def sending_by_worker(command: BrewCommand, now: datetime, policy: DriverPolicy) -> BrewCommand | None:
@@ -90,7 +91,8 @@ def unreachable(command: BrewCommand, now: datetime) -> BrewCommand | None:
     """Try again soon what was certainly not handed on."""
     if command.state not in (BrewState.SENT, BrewState.REVOKING):
         return None
-    return replace(command, next_send_at=now + RETRY_AFTER)
+    code = NOT_REACHED if command.state is BrewState.SENT else command.last_code
+    return replace(command, next_send_at=now + RETRY_AFTER, last_code=code)
 
 
 def reported(
@@ -120,10 +122,10 @@ def reported(
         case BrewEvent.REJECTED:
             # Refused after we took it back: the reason is ours then.
             reason = command.will_be or Reason.MACHINE_REJECTED.value
-            more = _counted(reason)
+            more = _counted(reason, command)
             return _with(fail(order, Event.BREW_REJECTED, reason, now, refund_id, more), moved)
         case _:
-            more = _counted(command.will_be)
+            more = _counted(command.will_be, command)
             return _with(fail(order, Event.BREW_REVOKED, command.will_be, now, refund_id, more), moved)
 
 
@@ -154,7 +156,7 @@ def _made(
 ) -> Outcome:
     """End an order whose cup was made; if somebody gave its money back meanwhile, a manager has to know."""
     effects: tuple[Effect, ...] = (CountBrew(True), TellBuyer("receipt"))
-    if order.refund_status not in (None, "failed"):
+    if order.money_returns:
         effects = (*effects, _done_after_refund(command, BrewEvent.DONE.value, code))
     return _with(apply(order, event, now, effects), moved)
 
@@ -224,13 +226,13 @@ def _give_up(
     order: Order, command: BrewCommand, event: BrewEvent, reason: str, now: datetime, refund_id: UUID
 ) -> Outcome:
     moved = move(command, event, now)
-    return _with(fail(order, Event.NO_ANSWER, reason, now, refund_id, _counted(reason)), moved)
+    return _with(fail(order, Event.NO_ANSWER, reason, now, refund_id, _counted(reason, command)), moved)
 
 
-def _counted(reason: str) -> tuple[Effect, ...]:
-    """Count a failure against the machine, unless it was people who took the order back."""
+def _counted(reason: str, command: BrewCommand) -> tuple[Effect, ...]:
+    """Count a failure against the machine, unless people took the order back or the fault was on the way to it."""
     ours = (Reason.REFUNDED.value, Reason.STOPPED.value, Reason.CANCELED.value)
-    return () if reason in ours else (CountBrew(False),)
+    return () if reason in ours or command.last_code == NOT_REACHED else (CountBrew(False),)
 
 
 def _with(outcome: Outcome, command: BrewCommand | None) -> Outcome:

@@ -54,7 +54,7 @@ def fail(
     order: Order, event: Event, reason: str, now: datetime, refund_id: UUID, more: tuple[Effect, ...] = ()
 ) -> Outcome:
     """End an order that was paid: the money goes back in the same commit, unless it is on its way already."""
-    if order.refund_status is not None:
+    if order.money_returns:
         return apply(order, event, now, more, reason=reason)
     effects: tuple[Effect, ...] = (RefundInvoice(refund_id, reason), *more)
     return apply(order, event, now, effects, reason=reason, refund_status="requested", refund_id=refund_id)
@@ -98,7 +98,7 @@ def why_not_brewed(
 
     A refund may be heard of before the payment: the money is on its way back already then.
     """
-    if status != "paid" or order.refund_status is not None:
+    if status != "paid" or order.money_returns:
         return Reason.REFUNDED
     if order.reason == Reason.STOPPED.value or not selling:
         return Reason.STOPPED
@@ -181,16 +181,19 @@ def refund_changed(
 ) -> Outcome:
     """Follow a refund of the order's money: ours, the one of late money, or one that somebody else asked for.
 
-    `unknown` is still `pending` for the buyer. A refund that failed is an incident: a payer waits for money. Another
-    refund takes its place in the order as soon as somebody asks for it.
+    `unknown` is still `pending` for the buyer. A refund that failed is an incident, whatever it was of: a payer waits
+    for money. Another refund takes its place in the order as soon as somebody asks for it.
     """
     known = order.refund_id == refund_id
+    detail = {"refund_id": str(refund_id), "code": code, "amount_minor": amount_minor}
+    failed = OpenIncident("refund_failed", detail)
     if not known:
-        if not is_of_all(order, amount_minor) or (origin == "late_payment" and order.status is not Status.NOT_PAID):
-            # A part of the money, or money that was paid twice: what the order itself cost is not concerned.
-            return Stale("the refund is not of this cup's money")
-        if order.refund_id is not None and order.refund_status != "failed":
-            return Stale("another refund is under way")
+        # A part of the money, or money that was paid twice: what the order itself cost is not concerned.
+        other = not is_of_all(order, amount_minor) or (origin == "late_payment" and order.status is not Status.NOT_PAID)
+        if other or order.money_returns:
+            if status == "failed":
+                return Applied(order, effects=(failed,))
+            return Stale("the refund is not of this cup's money" if other else "another refund is under way")
     shown = "pending" if status == "unknown" else status
     if known and (shown == order.refund_status or order.refund_status == "succeeded"):
         return Stale("the refund stands there already")
@@ -200,8 +203,7 @@ def refund_changed(
         return Stale("the refund has failed already")
     effects: tuple[Effect, ...] = ()
     if shown == "failed":
-        detail = {"refund_id": str(refund_id), "code": code, "amount_minor": amount_minor}
-        effects = (OpenIncident("refund_failed", detail),)
+        effects = (failed,)
     elif shown == "succeeded":
         effects = (TellBuyer("refund"),)
     return apply(order, Event.REFUND_CHANGED, now, effects, refund_status=shown, refund_id=refund_id)

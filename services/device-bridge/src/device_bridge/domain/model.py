@@ -137,6 +137,11 @@ class Order:
         return Money(self.price_minor, self.currency)
 
     @property
+    def money_returns(self) -> bool:
+        """Whether the buyer's money is on its way back, or there; a refund that failed returned nothing."""
+        return self.refund_status not in (None, "failed")
+
+    @property
     def account(self) -> str:
         """The account whose money the order moves: it chooses the shard of its commands."""
         return f"merchant:{self.merchant_id}"

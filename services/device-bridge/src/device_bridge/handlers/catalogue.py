@@ -175,7 +175,7 @@ async def create_device(
         stopped_at=None if selling else work.now,
         failures_in_row=0,
         price_rule=price_rule,
-        key_number=1,
+        key_number=await devices.next_key_number(work.tx),
         version=1,
         created_at=work.now,
         updated_at=work.now,
@@ -219,7 +219,8 @@ async def change_device(
 async def rotate_device_key(work: Work, device_id: str, if_match: str) -> Device:
     """Give a machine another key; what the old one signs from now on is refused."""
     known = await _locked(work, device_id, if_match)
-    changed = replace(known, key_number=known.key_number + 1, version=known.version + 1, updated_at=work.now)
+    number = await devices.next_key_number(work.tx)
+    changed = replace(known, key_number=number, version=known.version + 1, updated_at=work.now)
     await devices.update(work.tx, changed)
     await work.note("device.rotate_key", "device", device_id, after={"key_number": changed.key_number})
     return changed
@@ -296,3 +297,4 @@ async def remove_drink(work: Work, device_id: str, drink_id: str, size: str) -> 
         raise NotFoundError("The machine has no such drink in this size.")
     await drinks.remove(work.tx, device_id, drink_id, size)
     await work.note("drink.remove", "drink", f"{device_id}/{drink_id}/{size}", before=_plain(known))
+    await cancel_unpaid_of(work, device_id, drink_id=drink_id, size=size)

@@ -87,6 +87,9 @@ def note_commanded(context: Context, causes: Sequence[Envelope]) -> None:
 
 async def _follow_invoice(work: Work, order: Order, event: InvoiceEvent) -> Order:
     if isinstance(event, InvoiceLatePaymentReceived):
+        if event.status in PAID:
+            # Money came twice. Where the event of the first payment was lost, this one tells of both.
+            order = await _paid(work, order, event)
         outcome = decisions.late_money(order, event.version, work.now)
     elif event.status in PAID:
         return await _paid(work, order, event)
@@ -104,7 +107,7 @@ async def _paid(work: Work, order: Order, event: InvoiceEvent) -> Order:
     if order.paid_at is not None:
         # Paid before: what became of the money since is told by its refund.
         return await _carry_out(work, order, Stale("the order was paid already"), event.version)
-    machine = (await devices.selling(work.tx, [order.device_id])).get(order.device_id)
+    machine = (await devices.selling(work.tx, [order])).get(order.id)
     if machine is None:
         raise RuntimeError(f"order {order.id} is of a machine that does not exist")
     outcome = payment(work, order, event, machine)
@@ -190,7 +193,7 @@ async def follow_refund(
         work = Work(context, tx, context.clock.now(), SERVICE, cause)
         outcome = decisions.refund_changed(order, refund_id, status, origin, amount_minor, work.now, code=code)
         after = await _carry_out(work, order, outcome)
-        if after.status is Status.MAKE_PENDING and after.refund_status is not None:
+        if after.status is Status.MAKE_PENDING and after.money_returns:
             await _take_back(work, after)
     context.poke()
     if after.status is Status.MAKE_PENDING:

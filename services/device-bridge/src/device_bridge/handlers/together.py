@@ -127,11 +127,11 @@ async def apply_together(context: Context, events: Sequence[tuple[Envelope, Invo
 async def _plain(work: Work, events: Sequence[tuple[Envelope, InvoiceEvent]]) -> dict[int, _Payment]:
     """Lock the orders, and decide about those that wait for this very payment; by the place of the event."""
     locked = await orders.lock_by_invoices(work.tx, [event.invoice_id for _, event in events])
-    machines = await devices.selling(work.tx, {order.device_id for order in locked.values()})
+    machines = await devices.selling(work.tx, list(locked.values()))
     payments: dict[int, _Payment] = {}
     for place, (envelope, event) in enumerate(events):
         order = locked.pop(event.invoice_id, None)
-        machine = machines.get(order.device_id) if order is not None else None
+        machine = machines.get(order.id) if order is not None else None
         if order is None or machine is None or order.paid_at is not None or event.version <= order.invoice_version:
             continue
         its_work = Work(work.context, work.tx, work.now, SERVICE, envelope)

@@ -11,10 +11,10 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql as pg
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from device_bridge.domain.model import Device, DeviceState, Drink, Merchant
+from device_bridge.domain.model import Device, DeviceState, Drink, Merchant, Order
 from device_bridge.store import drinks as drink_store
 from device_bridge.store.merchants import FIELDS as MERCHANT_FIELDS
-from device_bridge.tables import device_states, devices, merchants
+from device_bridge.tables import device_states, devices, drinks, key_numbers, merchants, orders
 
 FIELDS = tuple(Device.__slots__)
 _STATE_FIELDS = tuple(DeviceState.__slots__)
@@ -47,6 +47,11 @@ def _state_of(row: Any) -> DeviceState | None:
     if row.state_device_id is None:
         return None
     return DeviceState(**{name: getattr(row, f"state_{name}") for name in _STATE_FIELDS})
+
+
+async def next_key_number(tx: AsyncConnection) -> int:
+    """Return the number of a key that no machine has or had."""
+    return int((await tx.execute(sa.select(key_numbers.next_value()))).scalar_one())
 
 
 async def insert(tx: AsyncConnection, device: Device) -> bool:
@@ -145,23 +150,31 @@ async def note_heartbeats(tx: AsyncConnection, device_ids: Sequence[str], at: da
 
 @dataclass(frozen=True, slots=True)
 class Selling:
-    """What a payment has to know of a machine: whether it, and its merchant, sell, and what speaks to it."""
+    """What a payment has to know of a machine: whether it, its merchant and the drink sell, and what speaks to it."""
 
     model: str
     selling: bool
 
 
 _DEVICE_IDS: sa.BindParameter[Any] = sa.bindparam("device_ids", type_=pg.ARRAY(sa.Text))
+_ORDER_IDS: sa.BindParameter[Any] = sa.bindparam("order_ids", type_=pg.ARRAY(sa.Uuid))
+_ON_SALE = sa.exists().where(
+    drinks.c.device_id == orders.c.device_id,
+    drinks.c.drink_id == orders.c.drink_id,
+    drinks.c.size == orders.c.size,
+    drinks.c.available,
+)
 _SELLING = (
-    sa.select(devices.c.id, devices.c.model, sa.and_(devices.c.selling, merchants.c.selling).label("selling"))
+    sa.select(orders.c.id, devices.c.model, sa.and_(devices.c.selling, merchants.c.selling, _ON_SALE).label("selling"))
+    .join(devices, devices.c.id == orders.c.device_id)
     .join(merchants, merchants.c.id == devices.c.merchant_id)
-    .where(devices.c.id == sa.any_(_DEVICE_IDS))
+    .where(orders.c.id == sa.any_(_ORDER_IDS))
 )
 
 
-async def selling(tx: AsyncConnection, device_ids: Iterable[str]) -> dict[str, Selling]:
-    """Return machines by their codes, those that there are."""
-    rows = await tx.execute(_SELLING, {"device_ids": sorted(set(device_ids))})
+async def selling(tx: AsyncConnection, paid: Sequence[Order]) -> dict[UUID, Selling]:
+    """Return what is to be known of orders' machines, by the orders' ids."""
+    rows = await tx.execute(_SELLING, {"order_ids": [order.id for order in paid]})
     return {row.id: Selling(row.model, row.selling) for row in rows}
 
 

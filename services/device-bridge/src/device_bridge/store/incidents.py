@@ -22,7 +22,7 @@ _INSERT = BulkInsert(incidents, _FIELDS, on_conflict="DO NOTHING", returning="id
 
 
 async def insert(tx: AsyncConnection, opened: Sequence[Incident]) -> set[UUID]:
-    """Add incidents; returns the ids of those that are new: an order has one of a kind, and the same one is known."""
+    """Add incidents; returns the ids of those that are new: an order has one of a kind, and of each refund."""
     rows = [{name: getattr(incident, name) for name in _FIELDS} for incident in opened]
     return {row.id for row in await _INSERT(tx, rows)}
 
