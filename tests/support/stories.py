@@ -17,7 +17,13 @@ ATTEMPT_RANK = {"created": 0, "unknown": 0, "pending": 1, "authorized": 2, "fail
 REFUND_RANK = {"requested": 0, "unknown": 0, "pending": 1, "failed": 2, "succeeded": 3}
 
 ATTEMPT_NEWS = ["pending", "authorized", "succeeded", "failed", "canceled", "unknown"]
-ATTEMPT_STORIES = ["authorized unknown authorized", "authorized succeeded", "authorized canceled", "failed succeeded"]
+ATTEMPT_STORIES = [
+    "authorized unknown authorized",
+    "authorized succeeded",
+    "authorized canceled",
+    "failed succeeded",
+    "failed authorized",
+]
 REFUND_NEWS = ["pending", "succeeded", "failed", "unknown"]
 REFUND_STORIES = ["failed succeeded", "unknown pending succeeded"]
 PAYOUT_NEWS = ["processing", "completed", "failed", "unknown"]
@@ -30,7 +36,8 @@ def is_news(rank: dict[str, int], before: str, after: str) -> bool:
     """Tell whether a report says more than is known."""
     if after == "unknown":
         return before != "unknown" and rank[before] <= 2 and before not in ("failed", "succeeded")
-    return rank[after] > rank[before]
+    # Money that is held after a failure is there; only attempts have this news.
+    return rank[after] > rank[before] or (before, after) == ("failed", "authorized")
 
 
 def told(news: list[str], stories: list[str]) -> some.SearchStrategy[list[str]]:

@@ -320,6 +320,22 @@ def test_a_hold_in_doubt_is_not_released(state: State) -> None:
     state.check()
 
 
+@pytest.mark.parametrize("status", ["issued", "expired"])
+def test_a_hold_after_a_failure(state: State, status: str) -> None:
+    """Failed, then held after all: the money is taken for an open invoice, and released where nobody wants it."""
+    bill, attempt = issued(state), new_id()
+    state.send(report(bill, "failed", attempt))
+    if status == "expired":
+        state.world.now = state.world.now.replace(year=2027)
+        state.send(commands.InvoiceExpire(account=CUSTOMER, invoice_id=bill))
+    steps = ["authorized", "capture_requested"] if status == "issued" else ["hold_release_requested"]
+    assert told(state.send(report(bill, "authorized", attempt))) == (steps, [])
+    assert state.invoice(bill).status == ("authorized" if status == "issued" else "expired")
+    event = "invoice.capture_requested" if status == "issued" else "invoice.void_requested"
+    assert state.events()[-1] == event
+    state.check()
+
+
 @pytest.mark.parametrize("status", ["failed", "canceled"])
 def test_a_hold_that_fell_away_voids(state: State, status: str) -> None:
     """The provider gave the money back: the invoice is over."""

@@ -58,10 +58,11 @@ PAYMENT = """
              -    crtd pend auth succ fail canc unkn
 # An attempt goes forward only; `unknown` is left by any news, and follows any state that is not an end.
 pending      .    pend .    .    .    .    .    pend
-authorized   .    auth auth .    .    .    .    auth
 failed       .    fail fail fail .    .    .    fail
 canceled     .    canc canc canc .    .    .    canc
 unknown      .    unkn unkn unkn .    .    .    .
+# That money is held is believed also after a failure, so that it is taken or released; a hold given up stays so.
+authorized   .    auth auth .    .    auth .    auth
 # That money was taken is believed also after the contrary was said.
 succeeded    .    succ succ succ .    succ succ succ
 """

@@ -110,19 +110,23 @@ class Money(Payouts):
         self.send(report(key, status, number, amount_minor=amount), news)
         if not news:
             return
-        self.attempt[number] = status
+        self.move_attempt(bill, number, status, fits=not other)
         if status == "succeeded":
             goes_back = self.model.charge(bill, number, amount)
             made = set(self.state.invoice(key).refunds) - known
             assert len(made) == goes_back
             self.back |= {one: Back(bill, amount, 0, late=True) for one in made}
-        elif status == "authorized" and bill.state == "open" and not other:
-            bill.state, bill.held = "held", number
-        elif status in ("failed", "canceled") and bill.state == "held" and bill.held == number:
-            bill.state = "ended"
         if status == "authorized":
             wanted = bill.state == "held" and bill.held == number
             assert ("invoice.void_requested" in self.state.events()[spoken:]) != wanted
+
+    def move_attempt(self, bill: Bill, number: UUID, status: str, *, fits: bool) -> None:
+        """Take what news of an attempt say of its bill; money is booked elsewhere."""
+        self.attempt[number] = status
+        if status == "authorized" and bill.state == "open" and fits:
+            bill.state, bill.held = "held", number
+        elif status in ("failed", "canceled") and bill.state == "held" and bill.held == number:
+            bill.state = "ended"
 
     @rule(key=bills, wallet=some.sampled_from([WALLET, WALLET, OTHER]))
     def pay_from_wallet(self, key: UUID, wallet: str) -> None:
@@ -241,10 +245,16 @@ class Money(Payouts):
         self.follow(command, outcome)
 
     def follow(self, command: Command, outcome: Outcome) -> None:
-        """Older news may end an `unknown`, without moving money; nothing else that is repeated takes effect."""
+        """Older news may end an `unknown`, without moving money; nothing else that is repeated takes effect.
+
+        But for a hold and a failure, of which either may be the later.
+        """
         if isinstance(command, commands.PaymentReport) and isinstance(outcome, Applied):
-            assert self.attempt[command.payment_id] == "unknown" or command.status == "unknown"
-            self.attempt[command.payment_id] = command.status
+            change = {self.attempt[command.payment_id], command.status}
+            assert "unknown" in change or change == {"failed", "authorized"}
+            bill = self.bill[command.invoice_id]
+            fits = command.amount_minor == bill.amount
+            self.move_attempt(bill, command.payment_id, command.status, fits=fits)
         elif isinstance(command, commands.RefundReport) and isinstance(outcome, Applied):
             assert command.refund_id is not None
             assert self.back[command.refund_id].state == "unknown" or command.status == "unknown"

@@ -76,7 +76,8 @@ INVOICE: Final[Table] = {
 PAYMENT_STATUSES: Final = ("created", "pending", "authorized", "succeeded", "failed", "canceled", "unknown")
 
 # The event is the status that the provider reports. A provider's word that money was taken is never ignored, also
-# after it said the contrary; every other word after an end is old news.
+# after it said the contrary, nor that it is held after a failure; every other word after an end is old news. A hold
+# that was given up does not come back: what is said of it then was said before.
 PAYMENT: Final[Table] = {
     **{
         (status, report): report
@@ -93,6 +94,7 @@ PAYMENT: Final[Table] = {
     ("authorized", "failed"): "failed",
     ("authorized", "canceled"): "canceled",
     ("authorized", "unknown"): "unknown",
+    ("failed", "authorized"): "authorized",
     ("failed", "succeeded"): "succeeded",
     ("canceled", "succeeded"): "succeeded",
 }
