@@ -37,6 +37,11 @@ class Bill:
         """Return what can still be refunded."""
         return self.amount - self.gone - self.going
 
+    @property
+    def accepts_late(self) -> bool:
+        """Tell whether late money pays the bill after all: by its policy, or as it goes to the wallet of the bill."""
+        return self.policy == "accept" or (self.policy == "wallet" and self.to == WALLET)
+
     def share(self, amount: int) -> int:
         """Return the commission that goes back with a further refund: Python rounds fractions half-even."""
         due = round(Fraction(self.commission * (self.gone + self.going + amount), self.amount))
@@ -97,7 +102,7 @@ class Reference:
         if fits and (bill.state == "open" or (bill.state == "held" and bill.held == attempt)):
             self.receive(PROVIDER, bill)
             return False
-        if fits and bill.policy == "accept" and bill.state == "ended":
+        if fits and bill.accepts_late and bill.state == "ended":
             self.receive(PROVIDER, bill)
             return False
         if bill.state == "held" and bill.held == attempt:

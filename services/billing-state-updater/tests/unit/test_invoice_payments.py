@@ -216,6 +216,33 @@ def test_late_money_goes_to_the_wallet(state: State, status: str) -> None:
 
 
 @pytest.mark.parametrize("status", ENDS)
+def test_a_late_deposit_is_a_deposit(state: State, status: str) -> None:
+    """I-09, policy `wallet`: the wallet that the invoice was to fill is filled, less the commission, if it never was.
+
+    What comes beside it, or is of another amount, belongs to the payer whole.
+    """
+    bill = ended(state, status, beneficiary=WALLET, commission_minor=398, late_policy="wallet", late_wallet=WALLET)
+    arrived = (SHOP, LATE, 19_900, "late_payment")
+    whole = (["late_payment_received"], [arrived, (LATE, WALLET, 19_900, "late_to_wallet")])
+    if status != "paid":
+        other = told(state.send(report(bill, "succeeded", amount_minor=100)))
+        assert other == (
+            ["late_payment_received"],
+            [(SHOP, LATE, 100, "late_payment"), (LATE, WALLET, 100, "late_to_wallet")],
+        )
+        assert told(state.send(report(bill, "succeeded"))) == (
+            ["late_payment_received", "late_accepted"],
+            [arrived, (LATE, WALLET, 19_900, "payment"), (WALLET, "fees:commission", 398, "commission")],
+        )
+        assert state.events()[-1] == "invoice.paid"
+    assert state.invoice(bill).status == "paid"
+    assert told(state.send(report(bill, "succeeded"))) == whole
+    assert state.balance("fees:commission") == 398
+    assert state.balance(LATE) == 0
+    state.check()
+
+
+@pytest.mark.parametrize("status", ENDS)
 def test_late_money_is_accepted(state: State, status: str) -> None:
     """I-09, policy `accept`: the invoice is paid after all, but only if nothing else paid it."""
     bill = ended(state, status, late_policy="accept")

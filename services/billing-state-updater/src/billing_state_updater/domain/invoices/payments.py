@@ -135,7 +135,7 @@ def _late(invoice: Invoice, payment: Payment, cause: UUID) -> Outcome:
         source_of(payment.provider, payment.shop), books.LATE, payment.amount_minor, payment.currency, "late_payment"
     )
     note: Changes = {"attempt": snapshot(payment)}
-    if invoice.late_policy == "accept" and invoice.status in _NEVER_PAID and _fits(invoice, payment):
+    if _accepts_late(invoice) and invoice.status in _NEVER_PAID and _fits(invoice, payment):
         accepted = books.received(
             books.LATE, invoice.beneficiary, invoice.amount_minor, invoice.commission_minor, invoice.currency
         )
@@ -173,6 +173,15 @@ def _late(invoice: Invoice, payment: Payment, cause: UUID) -> Outcome:
     opened = books.refund_opened(books.LATE, refund.amount_minor, 0, refund.currency)
     asked = (Announcement(events.RefundRequested, refund=refund),)
     return Applied((step, *ended), (arrived, *opened), (payment,), (refund,), asked)
+
+
+def _accepts_late(invoice: Invoice) -> bool:
+    """Tell whether late money may still pay the invoice.
+
+    Money that goes to the very wallet it was meant to fill is a deposit, late or not: it costs its commission.
+    """
+    own_wallet = invoice.late_policy == "wallet" and invoice.late_wallet == invoice.beneficiary
+    return invoice.late_policy == "accept" or own_wallet
 
 
 def refund_snapshot(refund: Refund) -> dict[str, Any]:
