@@ -14,6 +14,7 @@ from copeck.storage.engine import Database
 from payments_gateway.handlers import catch_up, janitor
 from payments_gateway.handlers.context import Context
 from payments_gateway.store import attempts as attempt_store
+from payments_gateway.tables import operations
 
 from .conftest import PAYER, Emulator
 from .test_gateway_operations import World
@@ -92,3 +93,36 @@ async def test_a_hold_whose_end_was_asked_for_in_vain_is_ended(
     assert await catch_up.hold(world.context, attempt) is None
     assert (await world.until(operation_id, "succeeded"))[-1] == "succeeded"
     assert (await world.statuses("payment"))[-1] == end
+
+
+@pytest.mark.parametrize(("event", "end"), [("capture_requested", "succeeded"), ("void_requested", "canceled")])
+async def test_the_end_of_a_hold_that_is_refused_is_tried_again_but_not_for_ever(
+    world: World, state: Database, event: str, end: str
+) -> None:
+    invoice_id, _ = await world.paid(hold=True)
+    payment_id = UUID((await world.reports("payment"))[0]["payment_id"])
+    async with world.context.database.reading() as tx:
+        attempt = await attempt_store.get(tx, payment_id)
+    assert attempt is not None
+    await _invoice(state, invoice_id, "authorized", payment_id)
+    asked_at = SystemClock().now() - timedelta(minutes=1)
+    async with state.transaction() as tx:
+        await tx.execute(_STEP, {"invoice": invoice_id, "event": event, "cause": new_id(), "at": asked_at})
+    for _ in range(2):
+        # A transaction that the provider does not know is refused; the payment stays held.
+        refused = await catch_up.hold(world.context, attempt)
+        assert refused is not None
+        assert await catch_up.hold(world.context, attempt) is None
+        async with world.context.database.transaction() as tx:
+            one = sa.update(operations).where(operations.c.id == refused)
+            await tx.execute(one.values(transaction_id="999999999"))
+        assert await world.until(refused, "failed") == ["failed"]
+    settings = world.context.settings
+    world.context.settings = settings.model_copy(update={"operation_attempts_max": 2})
+    assert await catch_up.hold(world.context, attempt) is None
+    world.context.settings = settings
+    again = await catch_up.hold(world.context, attempt)
+    assert again is not None
+    assert (await world.until(again, "succeeded"))[-1] == "succeeded"
+    assert (await world.statuses("payment"))[-1] == end
+    assert len({row["idempotency_key"] for row in await world.table("operations")}) == 3

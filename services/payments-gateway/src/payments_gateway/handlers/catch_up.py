@@ -22,6 +22,7 @@ from payments_gateway.handlers.context import Context
 from payments_gateway.store import catch_up as catch_up_store
 from payments_gateway.store import operations as operation_store
 from payments_gateway.store import reconciled as reconciled_store
+from payments_gateway.store.catch_up import HoldInstruction, Tried
 
 log = get_logger(__name__)
 
@@ -84,14 +85,23 @@ def _refund(row: dict[str, Any], now: datetime) -> Operation:
 
 
 async def hold(context: Context, attempt: Attempt) -> UUID | None:
-    """Make the capture or the void of a payment that is still held, where its event never came."""
+    """Make the capture or the void of a payment that is still held: its event never came, or the last try was refused.
+
+    The updater's last word is what is done, and the questions about the payment, ever seldomer, are the pauses.
+    """
     now = context.clock.now()
     async with context.database.transaction() as tx:
         told = await catch_up_store.hold(tx, attempt.invoice_id, attempt.payment_id)
         if told is None or told.at > now - timedelta(seconds=context.settings.catch_up_after_s):
             return None
-        begun_at = await catch_up_store.last_of_hold(tx, attempt.invoice_id, attempt.payment_id, told.kind)
-        if begun_at is not None and begun_at >= told.at - OVERLAP:
+        tried = await catch_up_store.tried_of_hold(
+            tx, attempt.invoice_id, attempt.payment_id, told.kind, told.at - OVERLAP
+        )
+        if tried.stands:
+            return None
+        if tried.refused >= context.settings.operation_attempts_max:
+            metrics.OPERATIONS_ALARM.labels(told.kind.value).inc()
+            log.error("a hold cannot be ended: look", payment_id=str(attempt.payment_id), tries=tried.refused)
             return None
         first = f"{told.kind.value}:{attempt.payment_id}"
         operation = Operation(
@@ -104,8 +114,7 @@ async def hold(context: Context, attempt: Attempt) -> UUID | None:
             shop=attempt.shop,
             transaction_id=attempt.transaction_id,
             amount=attempt.amount,
-            # Asked for again after a refusal: the provider would answer the first key with what it said before.
-            idempotency_key=first if begun_at is None else f"{first}:{told.key}",
+            idempotency_key=_key(first, told, tried),
             status=OperationStatus.READY,
             next_at=now,
             created_at=now,
@@ -113,7 +122,19 @@ async def hold(context: Context, attempt: Attempt) -> UUID | None:
         added = await operation_store.add(tx, operation, now + _JANITOR_AFTER)
     if not added:
         return None
-    metrics.CAUGHT_UP.labels(told.kind.value).inc()
-    log.warning("an operation was missing: its event never came", kind=told.kind.value, operation_id=str(operation.id))
+    if tried.refused:
+        log.warning("a refused operation is tried again", kind=told.kind.value, operation_id=str(operation.id))
+    else:
+        metrics.CAUGHT_UP.labels(told.kind.value).inc()
+        log.warning(
+            "an operation was missing: its event never came", kind=told.kind.value, operation_id=str(operation.id)
+        )
     context.enqueue([operation.id])
     return operation.id
+
+
+def _key(first: str, told: HoldInstruction, tried: Tried) -> str:
+    """Return the key of a try: another after a refusal, as a provider answers a known key with what it said before."""
+    if tried.begun_at is None:
+        return first
+    return f"{first}:{told.key}:{tried.refused}" if tried.refused else f"{first}:{told.key}"

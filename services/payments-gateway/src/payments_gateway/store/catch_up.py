@@ -11,7 +11,7 @@ from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from copeck.kernel.ids import first_id_at
-from payments_gateway.domain.models import OperationKind
+from payments_gateway.domain.models import OperationKind, OperationStatus
 from payments_gateway.tables import operations
 
 _PAYOUTS = sa.text("""
@@ -59,6 +59,16 @@ class HoldInstruction:
     key: str
 
 
+@dataclass(frozen=True, slots=True)
+class Tried:
+    """What was done so far about money that is held: when the last try began, and how those since a moment stand."""
+
+    begun_at: datetime | None
+    stands: bool
+    """One of them is under way, or was done."""
+    refused: int
+
+
 async def payouts(
     tx: AsyncConnection, since: datetime, until: datetime, providers: Iterable[str], most: int
 ) -> list[dict[str, Any]]:
@@ -85,10 +95,15 @@ async def hold(tx: AsyncConnection, invoice_id: UUID, payment_id: UUID) -> HoldI
     return HoldInstruction(kind, row.at, f"{row.cause_id}:{row.version}")
 
 
-async def last_of_hold(tx: AsyncConnection, invoice_id: UUID, payment_id: UUID, kind: OperationKind) -> datetime | None:
-    """Return when the last capture or void of a payment was begun."""
-    query = sa.select(sa.func.max(operations.c.created_at)).where(
-        operations.c.invoice_id == invoice_id, operations.c.payment_id == payment_id, operations.c.kind == kind
-    )
-    begun: datetime | None = (await tx.execute(query)).scalar_one()
-    return begun
+async def tried_of_hold(
+    tx: AsyncConnection, invoice_id: UUID, payment_id: UUID, kind: OperationKind, since: datetime
+) -> Tried:
+    """Return what became of the captures or voids of a payment that began since a moment."""
+    lately = operations.c.created_at >= since
+    refused = operations.c.status == OperationStatus.FAILED
+    query = sa.select(
+        sa.func.max(operations.c.created_at),
+        sa.func.count().filter(lately, ~refused) > 0,
+        sa.func.count().filter(lately, refused),
+    ).where(operations.c.invoice_id == invoice_id, operations.c.payment_id == payment_id, operations.c.kind == kind)
+    return Tried(*(await tx.execute(query)).one())
