@@ -14,7 +14,7 @@ from copeck.messaging.backoff import Backoff
 from copeck.storage.errors import is_transient
 from subscriptions.domain import decisions
 from subscriptions.domain.model import Applied
-from subscriptions.handlers.catch_up import catch_up
+from subscriptions.handlers.catch_up import BEGINNING, catch_up
 from subscriptions.handlers.context import SERVICE, Context, Work
 from subscriptions.handlers.steps import carry_out
 from subscriptions.store import subscriptions as store
@@ -84,6 +84,7 @@ class Clockwork:
     async def run(self) -> None:
         """Look for due work until `stop`; faults of Postgres are waited out."""
         backoff, failures, forget_at, catch_up_at = Backoff(), 0, 0.0, 0.0
+        asked_upto = BEGINNING
         loop = asyncio.get_running_loop()
         while not self._stopping.is_set():
             delay_s = self._context.settings.due_poll_s
@@ -91,7 +92,7 @@ class Clockwork:
                 if await run_due(self._context) == BATCH_MAX:
                     delay_s = 0.0
                 if loop.time() >= catch_up_at:
-                    await catch_up(self._context)
+                    asked_upto = (await catch_up(self._context, asked_upto)).after
                     catch_up_at = loop.time() + self._context.settings.catch_up_interval_s
                 if loop.time() >= forget_at:
                     await forget_old(self._context)

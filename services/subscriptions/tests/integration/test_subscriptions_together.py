@@ -13,8 +13,9 @@ from subscriptions.clockwork import forget_old, run_due
 from subscriptions.domain import decisions
 from subscriptions.domain.machine import Status
 from subscriptions.domain.model import Outcome, Subscription
+from subscriptions.domain.periods import PeriodUnit
 from subscriptions.handlers import invoices
-from subscriptions.handlers.catch_up import catch_up
+from subscriptions.handlers.catch_up import BEGINNING, catch_up
 from subscriptions.handlers.subscriptions import cancel
 
 pytestmark = pytest.mark.integration
@@ -174,10 +175,35 @@ async def test_an_invoice_whose_event_never_came_is_followed(world: World, statu
         f"('{begun.invoice_id}', 3, '{status}', '{now.isoformat()}', 'customer:x', 'subscription', 'cinema', 'x', "
         f"'revenue:cinema', 19900, 'RUB', 'refund', 'automatic', '{now.isoformat()}', '{now.isoformat()}')"
     )
-    assert await catch_up(world.context) == 0
+    assert (await catch_up(world.context)).followed == 0
     world.clock.advance(timedelta(minutes=1))
-    assert await catch_up(world.context) == 1
+    assert (await catch_up(world.context)).followed == 1
     assert (await world.subscription(begun.subscription.id)).status is expected
-    assert await catch_up(world.context) == 0
+    assert (await catch_up(world.context)).followed == 0
     await world.hear(begun.invoice_id, status, version=3)
     assert len(await world.access(begun.subscription.id)) == (1 if status == "paid" else 0)
+
+
+@pytest.mark.parametrize(
+    ("first", "later", "expected"),
+    [("paid", "charged_back", Status.CANCELED), ("expired", "paid", Status.ACTIVE)],
+)
+async def test_an_old_invoice_whose_event_never_came_has_its_turn(
+    world: World, first: Any, later: Any, expected: Status
+) -> None:
+    """A year is charged back in its third month; late money is accepted after weeks. Older invoices come before it."""
+    price = await world.plan("yearly", unit=PeriodUnit.YEAR, late_policy="accept")
+    others = [await world.subscribe(new_id(), price) for _ in range(3)]
+    begun = await world.subscribe(new_id(), price)
+    assert begun.invoice_id is not None
+    await world.issue_in_state(begun.invoice_id, begun.subscription.user_id)
+    await world.hear(begun.invoice_id, first, version=2)
+    world.clock.advance(timedelta(days=90))
+    await world.set_in_state(begun.invoice_id, later)
+    await world.as_admin(f"UPDATE state.invoices SET version = 3 WHERE id = '{begun.invoice_id}'")
+    one = await catch_up(world.context, piece=2)
+    assert one == (0, others[1].invoice_id)
+    two = await catch_up(world.context, one.after, piece=2)
+    assert two == (1, begun.invoice_id)
+    assert (await world.subscription(begun.subscription.id)).status is expected
+    assert await catch_up(world.context, two.after, piece=2) == (0, BEGINNING)

@@ -231,3 +231,16 @@ async def invoice_ids(tx: AsyncConnection, subscription_id: UUID, limit: int = 1
         .limit(limit)
     )
     return list((await tx.execute(query)).scalars())
+
+
+async def end_of_piece(tx: AsyncConnection, after: UUID, size: int) -> UUID | None:
+    """Return the last id of the next so many invoices, whosever they are; None when there are not so many left."""
+    query = (
+        sa.select(period_invoices.c.invoice_id)
+        .where(period_invoices.c.invoice_id > after)
+        .order_by(period_invoices.c.invoice_id)
+        .offset(size - 1)
+        .limit(1)
+    )
+    last: UUID | None = (await tx.execute(query)).scalar()
+    return last

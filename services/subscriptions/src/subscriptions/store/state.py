@@ -85,12 +85,15 @@ async def missed_invoices(
     returned: frozenset[str],
     before: datetime,
     since: datetime,
+    after: UUID,
+    upto: UUID | None,
     limit: int,
 ) -> list[Invoice]:
-    """Return invoices that went on without this service: by `before`, and not long forgotten (`since`) unless open.
+    """Return invoices that went on without this service by `before`, the oldest first.
 
-    `taken` are statuses that an unpaid invoice leaves by, `ended` those that only an open one does, `returned` those
-    that a paid one does.
+    Looked at are the open ones, those that were payable at `since` or later, and, however old they are, those whose
+    ids lie between `after` and `upto`. `taken` are statuses that an unpaid invoice leaves by, `ended` those that only
+    an open one does, `returned` those that a paid one does.
     """
     mine = period_invoices.c
     behind = sa.or_(
@@ -98,11 +101,14 @@ async def missed_invoices(
         sa.and_(mine.state == "open", invoices.c.status.in_(ended)),
         sa.and_(mine.state == "paid", invoices.c.status.in_(returned)),
     )
+    piece = mine.invoice_id > after
+    if upto is not None:
+        piece = sa.and_(piece, mine.invoice_id <= upto)
     query = (
         sa.select(invoices)
         .join(period_invoices, mine.invoice_id == invoices.c.id)
         .where(
-            sa.or_(mine.state == "open", mine.expires_at > since),
+            sa.or_(mine.state == "open", mine.expires_at > since, piece),
             invoices.c.version > mine.seen_version,
             invoices.c.updated_at < before,
             behind,
