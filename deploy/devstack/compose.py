@@ -157,10 +157,10 @@ class Compose:
         return done.stdout or ""
 
     def create_user(self, role: str) -> dict[str, str]:
-        """Make an account with a role, by auth's own command in its container."""
+        """Make an account with a role, by auth's own command in its container; one of an earlier run is taken over."""
         person = {"email": f"{role}@copeck.test", "password": secrets.token_urlsafe(12)}
-        create = ["python", "-m", "auth", "create-user", "--email", person["email"], "--role", role, "--password-stdin"]
-        self.run("exec", "-T", "auth", *create, quiet=True, text=f"{person['password']}\n")
+        create = ["create-user", "--email", person["email"], "--role", role, "--password-stdin", "--existing"]
+        self.run("exec", "-T", "auth", "python", "-m", "auth", *create, quiet=True, text=f"{person['password']}\n")
         return person
 
     def wait_healthy(self) -> None:

@@ -14,6 +14,7 @@ from fastapi import FastAPI
 
 from auth.api import edge, me, sessions, users
 from auth.context import Context
+from auth.domain.errors import EmailTakenError
 from auth.domain.passwords import check_password
 from auth.domain.roles import ROLES
 from auth.handlers import accounts, housekeeping, rotation
@@ -36,6 +37,14 @@ keys_cli = typer.Typer(no_args_is_help=True, help="Signing keys and their rotati
 cli.add_typer(keys_cli, name="keys")
 
 T = TypeVar("T")
+
+Existing = Annotated[
+    bool,
+    typer.Option(
+        "--existing",
+        help="Take over the account that the address has: a new password, and its sessions and API keys are over.",
+    ),
+]
 
 
 def build_app(settings: AuthSettings, context: Context | None = None) -> FastAPI:
@@ -108,12 +117,13 @@ def migrate(
 def create_operator(
     email: Annotated[str, typer.Option(help="The operator's e-mail address.")],
     password_stdin: Annotated[bool, typer.Option("--password-stdin", help="Read the password from stdin.")] = False,
+    existing: Existing = False,
 ) -> None:
-    """Make the first operator, or give the role to an account; may be run again.
+    """Make the first operator. An address that has an account is refused: anybody may have registered it.
 
     Without --password-stdin a password is made up and printed, once.
     """
-    _create(email, {"operator"}, password_stdin)
+    _create(email, {"operator"}, password_stdin, existing)
 
 
 @cli.command("create-user")
@@ -121,12 +131,13 @@ def create_user(
     email: Annotated[str, typer.Option(help="The user's e-mail address.")],
     role: Annotated[list[str], typer.Option(help=f"A role; may be repeated: {', '.join(ROLES)}.")],
     password_stdin: Annotated[bool, typer.Option("--password-stdin", help="Read the password from stdin.")] = False,
+    existing: Existing = False,
 ) -> None:
-    """Make an account with roles, or give the roles to the account that is there; may be run again."""
+    """Make an account with roles; an address that has an account is refused."""
     unknown = set(role) - set(ROLES)
     if unknown:
         raise typer.BadParameter(f"no such role: {', '.join(sorted(unknown))}; there are {', '.join(ROLES)}")
-    _create(email, set(role), password_stdin)
+    _create(email, set(role), password_stdin, existing)
 
 
 @cli.command()
@@ -158,7 +169,7 @@ def rotate_keys(
     typer.echo(f"{step.action or 'nothing is due'}{f' {step.kid}' if step.kid else ''}: {step.reason}")
 
 
-def _create(email: str, roles: set[str], password_stdin: bool) -> None:
+def _create(email: str, roles: set[str], password_stdin: bool, existing: bool) -> None:
     from pydantic import TypeAdapter, ValidationError
 
     from auth.api.models import Email
@@ -170,11 +181,19 @@ def _create(email: str, roles: set[str], password_stdin: bool) -> None:
     except (ValidationError, DomainError) as error:
         typer.echo(f"{email}: {error}" if isinstance(error, DomainError) else f"{email} is no e-mail address", err=True)
         raise typer.Exit(2) from error
-    user, created = _run(
-        lambda context: accounts.ensure_user(context, email=address, password=password, roles=frozenset(roles))
+    try:
+        user, created = _run(
+            lambda context: accounts.ensure_user(
+                context, email=address, password=password, roles=frozenset(roles), existing=existing
+            )
+        )
+    except EmailTakenError as error:
+        typer.echo(f"{address} has an account; --existing takes it over, whoever registered it", err=True)
+        raise typer.Exit(1) from error
+    typer.echo(
+        f"{'created' if created else 'taken over'}: {user.email} {user.id} roles: {', '.join(sorted(user.roles))}"
     )
-    typer.echo(f"{'created' if created else 'exists'}: {user.email} {user.id} roles: {', '.join(sorted(user.roles))}")
-    if created and not password_stdin:
+    if not password_stdin:
         typer.echo(f"password: {password}")
 
 

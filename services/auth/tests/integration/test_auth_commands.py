@@ -52,8 +52,8 @@ def test_the_first_operator_is_made_once(env: dict[str, str], database_urls: dic
     first = auth(env, "create-operator", "--email", "op@example.org")
     password = first.rpartition("password: ")[2].strip()
     assert len(password) >= 20
-    again = auth(env, "create-operator", "--email", "OP@example.org")
-    assert again.startswith("exists: op@example.org")
+    again = auth(env, "create-operator", "--email", "OP@example.org", code=1)
+    assert "OP@example.org has an account; --existing takes it over" in again
     assert "password" not in again
     with psycopg.connect(database_urls["admin"]) as connection:
         assert connection.execute("SELECT role FROM auth.user_roles").fetchall() == [("operator",)]
@@ -66,7 +66,7 @@ def test_users_with_roles(env: dict[str, str]) -> None:
     made = auth(env, *arguments, stdin="correct horse battery\n")
     assert "roles: manager" in made
     assert "correct horse" not in made
-    more = auth(env, "create-user", "--email", "m@example.org", "--role", "recipient")
+    more = auth(env, "create-user", "--email", "m@example.org", "--role", "recipient", "--existing")
     assert "roles: manager, recipient" in more
     assert "no such role" in auth(env, "create-user", "--email", "m@example.org", "--role", "king", code=2)
     assert "is no e-mail address" in auth(env, "create-operator", "--email", "nobody", code=2)

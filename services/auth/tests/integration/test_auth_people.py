@@ -7,7 +7,8 @@ import psycopg
 import pytest
 
 from auth.context import Context
-from auth.handlers import housekeeping, rotation
+from auth.domain.errors import EmailTakenError
+from auth.handlers import accounts, housekeeping, rotation
 from auth.main import build_app
 from copeck.kernel.clock import ManualClock
 from copeck.storage.engine import Database
@@ -179,3 +180,24 @@ async def test_nobody_edits_the_audit(database_urls: dict[str, str]) -> None:
             with pytest.raises(psycopg.errors.InsufficientPrivilege):
                 connection.execute(statement)
             connection.rollback()
+
+
+async def test_who_registered_the_operators_address_first_gets_nothing(stack: Stack) -> None:
+    """A command refuses the account, or takes it over: the password, the sessions and the keys of before are over."""
+    await stack.register("op@example.org")
+    tokens = await stack.tokens("op@example.org")
+    made = (await stack.call("POST", "/api-keys", auth=bearer(tokens), json={"name": "mine"})).json()
+    key = basic(made["id"], made["secret"])
+    meant = {"email": "OP@example.org", "password": "another horse battery", "roles": frozenset({"operator"})}
+    with pytest.raises(EmailTakenError):
+        await accounts.ensure_user(stack.context, **meant)
+    assert (await stack.call("GET", "/me", auth=bearer(tokens))).json()["roles"] == ["customer"]
+    user, created = await accounts.ensure_user(stack.context, **meant, existing=True)
+    assert (created, user.roles) == (False, {"customer", "operator"})
+    assert (await stack.edge(bearer(tokens))).status_code == 401
+    assert (await stack.edge(key)).status_code == 401
+    assert (await stack.refresh(tokens["refresh_token"])).status_code == 401
+    assert (await stack.log_in("op@example.org")).status_code == 401
+    assert (await stack.log_in("op@example.org", "another horse battery")).status_code == 200
+    actions = [action for (action,) in stack.rows("SELECT action FROM auth.audit ORDER BY id")]
+    assert actions[-2:] == ["user.taken_over", "user.roles_changed"]

@@ -8,7 +8,7 @@ from auth.context import Context
 from auth.domain.errors import EmailTakenError, InvalidCredentialsError, KeyFromKeyError
 from auth.domain.passwords import check_password
 from auth.domain.roles import INITIAL_ROLES, check_change
-from auth.store import sessions, users
+from auth.store import api_keys, sessions, users
 from auth.store.users import User
 from copeck.contracts import events
 from copeck.kernel.errors import NotFoundError
@@ -43,34 +43,57 @@ async def register(context: Context, *, email: str, password: str, proof: str | 
     return user
 
 
-async def ensure_user(context: Context, *, email: str, password: str, roles: frozenset[str]) -> tuple[User, bool]:
-    """Make an account with roles, or give the roles to the one that is there, whose password stays; for commands."""
+async def ensure_user(
+    context: Context, *, email: str, password: str, roles: frozenset[str], existing: bool = False
+) -> tuple[User, bool]:
+    """Make an account with roles; for commands. Only with `existing` is the account that is there taken over.
+
+    Anybody may have registered the address, and nothing proves that it is theirs: so the password becomes the given
+    one, and whatever its owner had until now to act by is over.
+    """
     password_hash = await context.passwords.hash(password)
     now = context.clock.now()
     async with context.database.transaction() as tx:
         user_id = new_id()
         created = await users.insert_user(tx, user_id, email, password_hash, now)
-        found = await users.by_email(tx, email)
-        assert found is not None  # noqa: S101 - inserted just now, or by somebody before
-        user = found
-        missing = roles - user.roles
         if created:
-            await users.grant(tx, user.id, roles, None, now)
+            await users.grant(tx, user_id, roles, None, now)
             await users.note(
                 tx,
                 actor=SYSTEM,
                 action="user.registered",
-                subject_id=user.id,
+                subject_id=user_id,
                 details={"by": "command", "roles": sorted(roles)},
                 now=now,
             )
-            await context.announce(tx, events.UserRegistered(user_id=user.id, version=1, roles=tuple(sorted(roles))))
-        elif missing:
-            await _change_roles(context, tx, user, user.roles | roles, actor=SYSTEM, granted_by=None)
-        fresh = await users.by_id(tx, user.id)
+            await context.announce(tx, events.UserRegistered(user_id=user_id, version=1, roles=tuple(sorted(roles))))
+        elif existing:
+            user_id = await _take_over(context, tx, email, password_hash, roles)
+        else:
+            raise EmailTakenError(field="email")
+        fresh = await users.by_id(tx, user_id)
+    context.forget_user(user_id)
     context.poke()
-    assert fresh is not None  # noqa: S101
+    assert fresh is not None  # noqa: S101 - inserted just now, or by somebody before
     return fresh, created
+
+
+async def _take_over(
+    context: Context, tx: AsyncConnection, email: str, password_hash: str, roles: frozenset[str]
+) -> UUID:
+    now = context.clock.now()
+    found = await users.by_email(tx, email)
+    user = await users.by_id(tx, found.id, lock=True) if found is not None else None
+    assert user is not None  # noqa: S101 - accounts are never deleted
+    await users.set_password(tx, user.id, password_hash)
+    await sessions.revoke_all(tx, user.id, now, "taken over by command")
+    await api_keys.revoke_all(tx, user.id, now)
+    await users.note(
+        tx, actor=SYSTEM, action="user.taken_over", subject_id=user.id, details={"roles": sorted(roles)}, now=now
+    )
+    if roles - user.roles:
+        await _change_roles(context, tx, user, user.roles | roles, actor=SYSTEM, granted_by=None)
+    return user.id
 
 
 async def set_roles(

@@ -104,6 +104,13 @@ async def revoke(tx: AsyncConnection, key_id: str, now: datetime) -> None:
     )
 
 
+async def revoke_all(tx: AsyncConnection, user_id: UUID, now: datetime) -> None:
+    """Revoke every key of a user."""
+    await tx.execute(
+        sa.update(api_keys).where(api_keys.c.user_id == user_id, api_keys.c.revoked_at.is_(None)).values(revoked_at=now)
+    )
+
+
 async def touch(tx: AsyncConnection, key_id: str, now: datetime) -> None:
     """Note when the key was last used."""
     await tx.execute(sa.update(api_keys).where(api_keys.c.id == key_id).values(used_at=now))
