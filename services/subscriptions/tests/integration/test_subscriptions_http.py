@@ -172,6 +172,29 @@ async def test_cabinet_without_scripts(http: httpx2.AsyncClient, world: World, t
     assert "Завершённые: 1" in (await http.get("/?lang=ru", headers=me)).text
 
 
+async def test_what_is_over_hides_nothing_in_the_cabinet(
+    http: httpx2.AsyncClient, world: World, token_mint: TokenMint
+) -> None:
+    """A subscription that waits, and the failure of its invoice, are older than all that a page lists."""
+    user = new_id()
+    me = token_mint.headers(user)
+    waiting = await world.subscribe(user, await world.plan())
+    assert waiting.invoice_id is not None
+    await world.issue_in_state(waiting.invoice_id, user)
+    await world.as_admin("UPDATE state.invoices SET failure_code = 'x', failure_reason = 'The card is empty'")
+    for _ in range(21):
+        await world.issue_in_state(new_id(), user, kind="manual")
+    await world.as_admin(
+        "INSERT INTO subscriptions.subscriptions SELECT (jsonb_populate_record(one, jsonb_build_object("
+        "'id', gen_random_uuid(), 'status', 'expired', 'created_at', created_at + interval '1 day', "
+        "'ended_at', created_at + interval '2 days'))).* "
+        "FROM subscriptions.subscriptions AS one, generate_series(1, 21)"
+    )
+    panel = (await http.get("/subscriptions/panel?lang=en", headers=me)).text
+    assert f'data-subscription="{waiting.subscription.id}" data-status="incomplete"' in panel
+    assert "The card is empty" in panel
+
+
 async def test_an_expired_invoice_can_be_paid_anew(
     http: httpx2.AsyncClient, world: World, token_mint: TokenMint
 ) -> None:

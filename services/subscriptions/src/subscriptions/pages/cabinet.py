@@ -21,7 +21,7 @@ from subscriptions.api import show
 from subscriptions.api.dependencies import CLIENT_PREFIX, Ctx, actor_of, wait_for_invoice
 from subscriptions.domain.catalogue import Plan, price_on_sale
 from subscriptions.domain.invoicing import RENEWAL_WINDOW
-from subscriptions.domain.machine import ENDED, Status
+from subscriptions.domain.machine import ENDED, LIVE, Status
 from subscriptions.domain.model import Subscription
 from subscriptions.domain.periods import Period
 from subscriptions.handlers import subscriptions as handlers
@@ -35,6 +35,9 @@ pages = Pages(Path(__file__).parent, prefix=CLIENT_PREFIX, texts=TEXTS)
 
 ACTIONS = "/subscriptions/actions"
 _LIST_MAX = 20
+_LIVE_MAX = 100
+_LIVE = tuple(status.value for status in LIVE)
+_ENDED = tuple(status.value for status in ENDED)
 _WAIT_FOR_ISSUE_S = 3.0
 _BADGES = {
     "active": "good",
@@ -108,11 +111,13 @@ async def _panel(context: Context, principal: Principal | None) -> dict[str, Any
     if principal is None:
         return {"signed_in": False, "cards": [], "over": [], "invoices": [], "busy": False}
     async with context.database.reading() as tx:
-        found = await store.search(tx, user_id=principal.user_id, limit=_LIST_MAX)
+        # What is over is cut off at the newest; what is not, however old, is what the customer came for.
+        found = await store.search(tx, user_id=principal.user_id, statuses=_LIVE, limit=_LIVE_MAX)
+        found += await store.search(tx, user_id=principal.user_id, statuses=_ENDED, limit=_LIST_MAX)
         titles = await catalogue.titles(tx, {one.plan_id for one in found})
         open_ones = await periods.open_invoices(tx, {one.id for one in found})
         invoices = await state.list_invoices(tx, user_id=principal.user_id, limit=_LIST_MAX)
-        known = {one.id: one for one in invoices}
+        known = await state.statuses_of(tx, {one.invoice_id for one in open_ones.values()})
     cards = []
     for one in found:
         waiting = open_ones[one.id].invoice_id if one.id in open_ones else None
