@@ -230,7 +230,8 @@ def _edit_subscription(seeds: Seeds) -> Call:
 @recipe("POST", f"{ADMIN}/subscriptions/{{subscription_id}}/cancel")
 def _cancel_for(seeds: Seeds) -> Call:
     subscription, _ = _of_buyer(seeds, active=True)
-    return Call("manager", {"subscription_id": subscription}, body={"when": "now", **REASON})
+    headers = seeds.tag(f"{ADMIN}/subscriptions/{subscription}")
+    return Call("manager", {"subscription_id": subscription}, headers=headers, body={"when": "now", **REASON})
 
 
 @recipe("POST", f"{ADMIN}/invoices")

@@ -139,7 +139,11 @@ async def test_manager_changes_a_customers_subscription(
 
     found = (await http.get(f"{ADMIN}/subscriptions?search={user}&status=active", headers=manager)).json()["items"]
     assert [one["user_id"] for one in found] == [str(user)]
-    ended = await http.post(f"{url}/cancel", json={"when": "now", "reason": "asked by phone"}, headers=manager)
+    by_phone = {"when": "now", "reason": "asked by phone"}
+    assert (await http.post(f"{url}/cancel", json=by_phone, headers=manager)).status_code == 428
+    seen_before = {**manager, "If-Match": shown.headers["ETag"]}
+    assert (await http.post(f"{url}/cancel", json=by_phone, headers=seen_before)).status_code == 412
+    ended = await http.post(f"{url}/cancel", json=by_phone, headers={**manager, "If-Match": changed.headers["ETag"]})
     assert ended.json()["status"] == "canceled"
     audit = await http.get(f"{ADMIN}/audit?subject_kind=subscription", headers=manager)
     assert [one["action"] for one in audit.json()["items"]] == [

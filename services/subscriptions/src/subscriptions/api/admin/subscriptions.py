@@ -5,7 +5,7 @@ from uuid import UUID
 
 from fastapi import APIRouter, Query, Response
 
-from copeck.web.etag import IfMatch, etag_for
+from copeck.web.etag import IfMatch, check_if_match, etag_for
 from copeck.web.idempotency import IdempotencyKey, RequestHash
 from copeck.web.pagination import Cursor, Page
 from copeck.web.problems import not_found, problem_responses
@@ -160,12 +160,18 @@ async def change_subscription(
     "/subscriptions/{subscription_id}/cancel", summary="Cancel a subscription", responses=problem_responses(409)
 )
 async def cancel(
-    subscription_id: UUID, body: AdminCancelRequest, manager: Manager, context: Ctx, response: Response
+    subscription_id: UUID,
+    body: AdminCancelRequest,
+    if_match: IfMatch,
+    manager: Manager,
+    context: Ctx,
+    response: Response,
 ) -> SubscriptionModel:
     """Cancel with what is paid, or now; refund its invoice to give the money back too."""
 
     async def work(work: Work) -> SubscriptionModel:
         before: Subscription = await subscriptions.locked(work, subscription_id, None)
+        check_if_match(if_match, before.version)
         after = await subscriptions.cancel(work, before, body.when, body.reason)
         await work.note(
             "subscription.cancel",
