@@ -1,7 +1,9 @@
 """Files of payouts: a dry run, one file one batch, two people above the limit, and ten thousand lines."""
 
+import csv
 import time
 from collections.abc import AsyncIterator
+from datetime import timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -146,6 +148,29 @@ async def test_a_batch_that_was_not_sent_is_canceled_whole(house: House) -> None
     assert (anew.status_code, anew.json()["status"]) == (202, "accepted")
     assert anew.json()["id"] != made["id"]
     assert (await house.manager.call("GET", path)).json()["sha256"] == made["sha256"] == anew.json()["sha256"]
+
+
+async def test_the_rest_of_a_batch_that_was_sent_in_part_is_canceled(
+    house: House, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(handlers, "CHUNK", 2)
+    made = (await upload(house.manager, file_of(5, bad=1))).json()
+    path, batch_id = f"/payouts/batches/{made['id']}", UUID(made["id"])
+    assert await handlers.send(house.context, batch_id, chunks_max=1) == 2
+    for _ in range(2):
+        gone = await house.manager.call("POST", f"{path}/cancel")
+        assert (gone.status_code, gone.json()["status"]) == (200, "canceled")
+        assert (gone.json()["sent"], gone.json()["counts"]) == (2, {"canceled": 3, "requested": 2})
+    # Neither a worker nor the janitor goes on with it.
+    clock.advance(timedelta(hours=1))
+    assert await handlers.send(house.context, batch_id) == await handlers.resume(house.context) == 0
+    assert await count(house, "outbox") == 2
+    rows = list(csv.DictReader((await house.manager.call("GET", f"{path}/result.csv")).text.splitlines()))
+    assert [row["status"] for row in rows] == ["requested"] * 2 + ["canceled"] * 3 + ["bad_line"]
+    assert [row["code"] for row in rows] == [""] * 2 + ["batch_canceled"] * 3 + [""]
+    # The file stays taken: its first lines would be paid twice.
+    again = await upload(house.manager, file_of(5, bad=1))
+    assert (again.status_code, again.json()["id"], again.json()["status"]) == (200, made["id"], "canceled")
 
 
 @pytest.mark.parametrize("name", ["payouts", "provider:mock"])

@@ -282,7 +282,10 @@ async def approve_batch(batch_id: UUID, caller: Anybody, context: ContextDep) ->
     dependencies=_LIMITED,
 )
 async def cancel_batch(batch_id: UUID, caller: Anybody, context: ContextDep) -> BatchProgressModel:
-    """Call a batch off before anything of it was sent. Its file may then be uploaded again."""
+    """Call off what of a batch was not sent. Its file may then be uploaded again, unless a part of it was sent.
+
+    What was sent goes on: those payouts are canceled one by one.
+    """
     await handlers.cancel(context, caller, batch_id)
     return await _progress(context, caller, batch_id)
 

@@ -199,7 +199,10 @@ def _may_approve(caller: Caller, batch: Batch) -> None:
 
 
 async def cancel(context: Context, caller: Caller, batch_id: UUID) -> Batch:
-    """Call a batch off before anything of it was sent; its payouts become canceled. Once is as good as twice."""
+    """Call off what of a batch was not sent; those payouts become canceled. Once is as good as twice.
+
+    The lock is the sender's: whatever it has put into the outbox is past this, and ends as payouts do.
+    """
     now = context.clock.now()
     async with context.database.transaction() as tx:
         found = await find(tx, caller, batch_id, lock=True)
@@ -207,11 +210,12 @@ async def cancel(context: Context, caller: Caller, batch_id: UUID) -> Batch:
             raise NotYoursError("Managers and the merchant whose balance it is may do this")
         if found.status == "canceled":
             return found
-        if found.status not in ("awaiting_approval", "accepted") or found.sent_lines:
-            raise BatchStatusError("the batch is being sent: cancel its payouts one by one")
+        if found.status not in ("awaiting_approval", "accepted"):
+            raise BatchStatusError("the batch has been sent: cancel its payouts one by one")
         await batches.cancel(tx, found, now)
-        await batches.cancel_payouts(tx, batch_id, "the batch was canceled")
-        await audit.note(tx, SUBJECT, str(batch_id), "cancel", caller.actor, {}, now)
+        await batches.cancel_payouts(tx, found, "the batch was canceled")
+        detail = {"sent_lines": found.sent_lines} if found.sent_lines else {}
+        await audit.note(tx, SUBJECT, str(batch_id), "cancel", caller.actor, detail, now)
         return await find(tx, caller, batch_id)
 
 

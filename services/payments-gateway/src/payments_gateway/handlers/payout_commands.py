@@ -20,6 +20,7 @@ from payments_gateway.store import audit, payout_requests, payouts
 from payments_gateway.store.payouts import SeenPayout
 
 SUBJECT = "payout"
+_WAITING_BATCH = ("awaiting_approval", "accepted")
 
 
 class ProviderBalanceShortError(DomainError):
@@ -56,7 +57,8 @@ def standing_of(found: SeenPayout) -> Standing:
         draft=found.draft,
         needs_approval=found.needs_approval,
         outcome_unknown=found.outcome_unknown,
-        in_waiting_batch=not decided and found.batch_id is not None and found.refused_code is None,
+        # Of a batch that is sent or canceled, the updater has had every line that was not canceled with it.
+        in_waiting_batch=not decided and found.batch_status in _WAITING_BATCH and found.refused_code is None,
         sent=found.sent,
     )
 

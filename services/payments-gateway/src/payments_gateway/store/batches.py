@@ -19,7 +19,8 @@ from payments_gateway.tables import operations, payout_batch_lines, payout_batch
 class Batch:
     """One file. `status`: awaiting_approval, accepted (being sent), sent or canceled; `sent_lines` is how far it got.
 
-    `sent_lines` is the number of the last line of the file that was sent, so that a worker goes on after it.
+    `sent_lines` is the number of the last line of the file that was sent, so that a worker goes on after it. A canceled
+    batch may have some: those payouts go on, one by one.
     """
 
     id: UUID
@@ -116,7 +117,7 @@ async def get(tx: AsyncConnection, batch_id: UUID, *, lock: bool = False) -> Bat
 
 
 async def by_file(tx: AsyncConnection, sha256: str) -> Batch | None:
-    """Return the batch that a file has become; None also when that was canceled."""
+    """Return the batch that a file has become; None also when that was canceled before anything of it was sent."""
     row = (await tx.execute(sa.select(payout_batches).where(payout_batches.c.sha256 == sha256))).first()
     return None if row is None else _batch(row)
 
@@ -160,13 +161,19 @@ async def write(tx: AsyncConnection, batch_id: UUID, now: datetime, **values: An
 
 
 async def cancel(tx: AsyncConnection, batch: Batch, now: datetime) -> None:
-    """Mark a batch that is never going to be sent; its file is free to become another one."""
-    await write(tx, batch.id, now, status="canceled", sha256=f"{batch.sha256}{_CANCELED}{batch.id}")
+    """Mark a batch of which no more is going to be sent; its file is free to become another one if nothing was.
+
+    A file that was sent in part stays taken: as another batch, its first lines would be paid twice.
+    """
+    freed = {} if batch.sent_lines else {"sha256": f"{batch.sha256}{_CANCELED}{batch.id}"}
+    await write(tx, batch.id, now, status="canceled", **freed)
 
 
-async def cancel_payouts(tx: AsyncConnection, batch_id: UUID, reason: str) -> None:
-    """Mark the payouts of a batch that is never going to be sent."""
-    changed = sa.update(payout_requests).where(payout_requests.c.batch_id == batch_id)
+async def cancel_payouts(tx: AsyncConnection, batch: Batch, reason: str) -> None:
+    """Mark those payouts of a batch that are never going to be sent: the lines after the last one that was."""
+    changed = sa.update(payout_requests).where(
+        payout_requests.c.batch_id == batch.id, payout_requests.c.batch_line > batch.sent_lines
+    )
     await tx.execute(changed.values(refused_code=BATCH_CANCELED, refused_reason=reason))
 
 
