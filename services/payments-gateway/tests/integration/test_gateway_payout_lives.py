@@ -120,6 +120,12 @@ async def test_a_short_source_ends_as_failed_with_nothing_debited(house: House) 
     refused = await merchant.call("POST", f"/payouts/{answer['id']}/retry", wait=True)
     assert (refused.status_code, refused.json()["type"]) == (409, "urn:copeck:problem:command-refused")
     assert "insufficient_funds" in refused.json()["detail"]
+    # Whoever was not waiting finds it in the history, beside who asked for it.
+    *_, deed, step = (await house.seen(answer["id"], merchant))["history"]
+    assert (deed["event"], deed["actor"], step["event"]) == ("retry", merchant.actor, "refused")
+    assert (step["detail"]["asked_for"], step["detail"]["code"]) == ("retry", "insufficient_funds")
+    assert step["detail"]["command_id"] == deed["detail"]["command_id"]
+    assert step["detail"]["reason"] in refused.json()["detail"]
 
 
 async def test_a_retry_waits_for_the_second_manager_who_was_never_asked(house: House) -> None:

@@ -1,5 +1,6 @@
 """What the API of payouts takes and gives."""
 
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Annotated, Any, Literal
 from uuid import UUID
@@ -16,7 +17,7 @@ from payments_gateway.domain.recipients import NAME_CHARS_MAX, RecipientKind
 from payments_gateway.handlers.payout_commands import version_of
 from payments_gateway.handlers.payouts import url_of
 from payments_gateway.store.audit import AuditEntry
-from payments_gateway.store.payouts import Event, SeenPayout
+from payments_gateway.store.payouts import Event, Refusal, SeenPayout
 
 StatusName = Literal[
     "requested", "draft", "awaiting_approval", "pending", "processing", "completed", "failed", "canceled"
@@ -121,7 +122,7 @@ class CommandAnswer(AnswerModel):
 
 
 class StepModel(AnswerModel):
-    """One step of a payout, or one deed of a person."""
+    """One step of a payout, one deed of a person, or `refused`: why the updater did not do what a deed asked for."""
 
     at: datetime
     event: str
@@ -220,8 +221,19 @@ _PLAIN = (
 )  # fmt: skip
 
 
-def history_of(found: SeenPayout, caller: Caller, events: list[Event], deeds: list[AuditEntry]) -> list[StepModel]:
-    """Put the steps of the State Storage and people's deeds into one list."""
+def commands_of(deeds: Iterable[AuditEntry]) -> dict[UUID, AuditEntry]:
+    """Return the deeds that became commands of the updater, by their commands' ids."""
+    return {UUID(deed.detail["command_id"]): deed for deed in deeds if "command_id" in deed.detail}
+
+
+def history_of(
+    found: SeenPayout,
+    caller: Caller,
+    events: list[Event],
+    deeds: list[AuditEntry],
+    refusals: Mapping[UUID, Refusal],
+) -> list[StepModel]:
+    """Put the steps of the State Storage, people's deeds and what the updater refused of them into one list."""
     people = caller.sees_all or caller.commands(found.account)
     steps = [
         StepModel(
@@ -235,8 +247,23 @@ def history_of(found: SeenPayout, caller: Caller, events: list[Event], deeds: li
     ]
     if people:
         steps += [StepModel(at=deed.at, event=deed.action, actor=deed.actor, detail=deed.detail) for deed in deeds]
+        # Whoever did not wait for the answer, or another clerk, finds here why nothing came of a deed.
+        steps += [
+            StepModel(at=said.at, event="refused", detail=_refused(command_id, deed, said))
+            for command_id, deed in commands_of(deeds).items()
+            if (said := refusals.get(command_id)) is not None
+        ]
     steps.append(StepModel(at=found.requested_at, event="asked_for", actor=found.requested_by if people else None))
     return sorted(steps, key=lambda step: step.at)
+
+
+def _refused(command_id: UUID, deed: AuditEntry, said: Refusal) -> dict[str, str]:
+    return {
+        "command_id": str(command_id),
+        "asked_for": deed.action,
+        "code": said.code,
+        "reason": said.detail[:500],
+    }
 
 
 _CHANGES = ("attempt", "last_error", "transaction", "outcome_unknown")

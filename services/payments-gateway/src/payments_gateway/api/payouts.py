@@ -28,6 +28,7 @@ from payments_gateway.api.payout_models import (
     PayoutHistoryModel,
     PayoutModel,
     StatusName,
+    commands_of,
     failure_of,
     history_of,
     values_of,
@@ -247,8 +248,9 @@ async def _shown(context: Context, caller: Caller, found: SeenPayout, response: 
     async with context.database.reading() as tx:
         events = await payouts.events_of(tx, found.payout_id)
         deeds = await audit.of_subject(tx, SUBJECT, str(found.payout_id))
+        refusals = await payouts.refusals_of(tx, list(commands_of(deeds)))
     response.headers["ETag"] = etag_for(version_of(found))
-    return PayoutHistoryModel(**values_of(found, caller), history=history_of(found, caller, events, deeds))
+    return PayoutHistoryModel(**values_of(found, caller), history=history_of(found, caller, events, deeds, refusals))
 
 
 @router.patch(

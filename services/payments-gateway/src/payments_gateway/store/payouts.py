@@ -28,7 +28,9 @@ _events = sa.table(
     *(sa.column(name) for name in ("payout_id", "version", "event", "status", "changes", "actor", "at")),
     schema="state_api",
 )
-_refusals = sa.table("refusals_v1", *(sa.column(name) for name in ("command_id", "code", "detail")), schema="state_api")
+_refusals = sa.table(
+    "refusals_v1", *(sa.column(name) for name in ("command_id", "code", "detail", "at")), schema="state_api"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,10 +91,11 @@ class Event:
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """Why the updater refused a command."""
+    """Why the updater refused a command, and when."""
 
     code: str
     detail: str
+    at: datetime
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -247,6 +250,13 @@ async def events_of(tx: AsyncConnection, payout_id: UUID, limit: int = 200) -> l
 
 async def refusal_of(tx: AsyncConnection, command_id: UUID) -> Refusal | None:
     """Return why the updater refused a command; None when it did not, or not yet."""
-    query = sa.select(_refusals.c.code, _refusals.c.detail).where(_refusals.c.command_id == command_id)
-    row = (await tx.execute(query)).first()
-    return None if row is None else Refusal(row.code, row.detail)
+    return (await refusals_of(tx, [command_id])).get(command_id)
+
+
+async def refusals_of(tx: AsyncConnection, command_ids: Sequence[UUID]) -> dict[UUID, Refusal]:
+    """Return those of some commands that the updater refused, and why."""
+    query = sa.select(_refusals.c.command_id, _refusals.c.code, _refusals.c.detail, _refusals.c.at).where(
+        _refusals.c.command_id.in_(list(command_ids))
+    )
+    rows = await tx.execute(query) if command_ids else ()
+    return {row.command_id: Refusal(row.code, row.detail, row.at) for row in rows}
