@@ -247,7 +247,8 @@ async def test_two_managers_correct_the_books(house: House) -> None:
     late = await house.other_manager.call("POST", f"/corrections/{rejected['id']}/approve")
     assert (late.status_code, late.json()["type"]) == (409, "urn:copeck:problem:correction-decided")
     listed = (await house.manager.call("GET", "/corrections", params={"account": "revenue:cinema"})).json()["items"]
-    assert [item["status"] for item in listed] == ["rejected", "booked"]
+    assert [(item["status"], item["rejected_reason"]) for item in listed] == [("rejected", "why?"), ("booked", None)]
+    assert (await house.manager.call("GET", f"/corrections/{rejected['id']}")).json()["rejected_reason"] == "why?"
     for wrong in ({"debit": "nothing:x"}, {"credit": "suspense:late"}, {"amount": {"value": "0", "currency": "RUB"}}):
         body = {"debit": "suspense:late", "credit": "bank:settlement", "reason": "why", **wrong}
         body.setdefault("amount", {"value": "1.00", "currency": "RUB"})

@@ -15,7 +15,7 @@ from payments_gateway.composition import make_context
 from payments_gateway.domain import recipients
 from payments_gateway.domain.switches import Switch
 from payments_gateway.settings import GatewaySettings
-from payments_gateway.store import payout_requests, switches
+from payments_gateway.store import payouts_state, switches
 
 from .payout_house import PHONE, PREFIX, SBP, SECRET, SHOPS, House, house_of
 
@@ -255,5 +255,5 @@ async def test_i14_no_recipient_is_kept_or_sent_in_the_clear(
         assert secret not in whole, secret
     assert "***4312" in whole
     async with house.context.database.reading() as tx:
-        kind, sealed = await payout_requests.sealed_recipient(tx, UUID(payouts[0])) or ("", b"")
-    assert (kind, recipients.unseal(SECRET, sealed, payouts[0]).phone) == ("sbp", PHONE)
+        ((sealed, _),) = (await payouts_state.sealed_recipients(tx, [UUID(payouts[0])])).values()
+    assert recipients.unseal(SECRET, sealed, payouts[0]).phone == PHONE

@@ -308,6 +308,10 @@ async def test_a_commission_is_set_by_managers_and_every_version_is_kept(site: W
     assert (await manager.put(path, body, '"0"')).status_code == 412
     assert (await manager.put(path, body | {"minimum": rub("51.00")}, '"1"')).json()["field"] == "maximum"
     assert (await manager.put(path, {"rate_basis_points": 300}, '"1"')).headers["ETag"] == '"2"'
+    shown = (await site.somebody("operator").get(path)).json()
+    assert [(one["version"], one["rate_basis_points"]) for one in shown["versions"]] == [(2, 300), (1, 150)]
+    assert (shown["version"], shown["versions"][1]["maximum"]["value"]) == (2, "50.00")
+    assert (before.json()["versions"], shown["versions"][0]["changed_by"]) == ([], f"user:{manager.user_id}")
     assert len((await site.somebody("operator").get("/commissions")).json()) == 12
     assert (await anna.get("/commissions")).status_code == 403
     async with site.context.database.reading() as tx:

@@ -10,7 +10,7 @@ from copeck.web.etag import IfMatch, etag_for
 from copeck.web.money import MoneyModel
 from copeck.web.problems import problem_responses
 from payments_gateway.api.pay import ContextDep
-from payments_gateway.api.payment_models import RuleChange, RuleModel, rule_model
+from payments_gateway.api.payment_models import RuleChange, RuleHistoryModel, RuleModel, rule_model
 from payments_gateway.domain.commissions import CommissionKind, Rule
 from payments_gateway.handlers import commissions as handlers
 
@@ -30,11 +30,11 @@ async def list_commissions(_: Reader, context: ContextDep) -> list[RuleModel]:
 @router.get("/commissions/{currency}/{kind}", summary="Show a commission")
 async def get_commission(
     currency: CurrencyPath, kind: CommissionKind, _: Reader, context: ContextDep, response: Response
-) -> RuleModel:
-    """Show what one kind of operation costs in one currency, with the `ETag` to change it with."""
-    rule = await handlers.rule_of(context, currency, kind)
+) -> RuleHistoryModel:
+    """Show what one kind of operation costs in one currency, what it cost before, and the `ETag` to change it with."""
+    rule, versions = await handlers.history_of(context, currency, kind)
     response.headers["ETag"] = etag_for(rule.version)
-    return rule_model(rule)
+    return RuleHistoryModel(**rule_model(rule).model_dump(), versions=[rule_model(one) for one in versions])
 
 
 @router.put("/commissions/{currency}/{kind}", summary="Set a commission", responses=problem_responses(412, 428))

@@ -67,13 +67,14 @@ class CorrectionModel(AnswerModel):
     requested_at: datetime
     decided_by: str | None
     decided_at: datetime | None
+    rejected_reason: str | None = Field(description="Why whoever decided turned it down.")
     booked_at: datetime | None
     refused_code: str | None
     refused_reason: str | None
     url: str
 
 
-def _show(found: Correction, booked_at: datetime | None) -> CorrectionModel:
+def _show(found: Correction, booked_at: datetime | None, rejected_reason: str | None) -> CorrectionModel:
     return CorrectionModel(
         id=found.id,
         status="booked" if booked_at else found.status,  # type: ignore[arg-type]
@@ -85,6 +86,7 @@ def _show(found: Correction, booked_at: datetime | None) -> CorrectionModel:
         requested_at=found.requested_at,
         decided_by=found.decided_by,
         decided_at=found.decided_at,
+        rejected_reason=rejected_reason,
         booked_at=booked_at,
         refused_code=found.refused_code,
         refused_reason=found.refused_reason,
@@ -96,7 +98,8 @@ async def _read(context: Context, correction_id: UUID) -> CorrectionModel:
     async with context.database.reading() as tx:
         found = await handlers.find(tx, correction_id)
         booked = await corrections.booked(tx, [correction_id])
-    return _show(found, booked.get(correction_id))
+        reasons = await handlers.rejections(tx, [found])
+    return _show(found, booked.get(correction_id), reasons.get(correction_id))
 
 
 @router.post(
@@ -145,7 +148,10 @@ async def list_corrections(
             tx, status=status, account=account, after=after_id(cursor), limit=cursor.limit + 1
         )
         booked = await corrections.booked(tx, [one.id for one in found])
-    return cursor.page(found, lambda one: (str(one.id),), lambda one: _show(one, booked.get(one.id)))
+        reasons = await handlers.rejections(tx, found)
+    return cursor.page(
+        found, lambda one: (str(one.id),), lambda one: _show(one, booked.get(one.id), reasons.get(one.id))
+    )
 
 
 @router.get("/corrections/{correction_id}", summary="Show a correction", responses=problem_responses(403, 404))

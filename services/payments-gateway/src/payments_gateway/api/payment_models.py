@@ -170,6 +170,12 @@ class RuleModel(AnswerModel):
     changed_at: datetime | None
 
 
+class RuleHistoryModel(RuleModel):
+    """A commission, and what was in force before it."""
+
+    versions: list[RuleModel] = Field(description="What managers have set, the newest first; the last hundred.")
+
+
 class RuleChange(StrictModel):
     """A new rule. It holds from the next request on; what was agreed before stays as it was."""
 

@@ -19,11 +19,12 @@ def check_currency(currency: str) -> str:
     return currency
 
 
-async def rule_of(context: Context, currency: str, kind: CommissionKind) -> Rule:
-    """Return the rule in force."""
+async def history_of(context: Context, currency: str, kind: CommissionKind) -> tuple[Rule, list[Rule]]:
+    """Return the rule in force, and every one that was set, the newest first."""
     async with context.database.reading() as tx:
-        rate = context.settings.transaction_fee_basis_points
-        return await commissions.rule_of(tx, check_currency(currency), kind, rate)
+        versions = await commissions.versions(tx, check_currency(currency), kind)
+    rate = context.settings.transaction_fee_basis_points
+    return versions[0] if versions else Rule(currency, kind, rate), versions
 
 
 async def rules(context: Context) -> list[Rule]:

@@ -1,5 +1,6 @@
 """Corrections of the books by hand: one manager asks, another agrees, the updater books."""
 
+from collections.abc import Iterable
 from typing import Any, ClassVar
 from uuid import UUID
 
@@ -131,6 +132,13 @@ async def reject(context: Context, caller: Caller, correction_id: UUID, reason: 
         await corrections.decide(tx, correction_id, "rejected", caller.actor, now)
         await audit.note(tx, SUBJECT, str(correction_id), "reject", caller.actor, {"reason": reason}, now)
         return await find(tx, correction_id)
+
+
+async def rejections(tx: AsyncConnection, found: Iterable[Correction]) -> dict[UUID, str]:
+    """Return why corrections were turned down, as it was written down with the deed."""
+    rejected = [str(one.id) for one in found if one.status == "rejected"]
+    deeds = await audit.newest_of(tx, SUBJECT, rejected, "reject")
+    return {UUID(subject_id): str(deed.detail.get("reason", "")) for subject_id, deed in deeds.items()}
 
 
 async def find(tx: AsyncConnection, correction_id: UUID, *, lock: bool = False) -> Correction:

@@ -1,6 +1,6 @@
 """Who did what to a payout, an approval, a switch, a commission or a correction: rows that are only ever added."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -44,6 +44,19 @@ async def note(
             at=at,
         )
     )
+
+
+async def newest_of(
+    tx: AsyncConnection, subject_kind: str, subject_ids: Sequence[str], action: str
+) -> dict[str, AuditEntry]:
+    """Return the last action of a kind that was done to each of some subjects."""
+    query = (
+        sa.select(audit)
+        .where(audit.c.subject_kind == subject_kind, audit.c.subject_id.in_(subject_ids), audit.c.action == action)
+        .order_by(audit.c.id)
+    )
+    rows = await tx.execute(query) if subject_ids else ()
+    return {row.subject_id: AuditEntry(**row._asdict()) for row in rows}
 
 
 async def of_subject(tx: AsyncConnection, subject_kind: str, subject_id: str, limit: int = 100) -> list[AuditEntry]:

@@ -59,15 +59,6 @@ async def get(tx: AsyncConnection, payout_id: UUID, *, lock: bool = False) -> Pa
     return None if row is None else PayoutRequestRow(**row._asdict())
 
 
-async def sealed_recipient(tx: AsyncConnection, payout_id: UUID) -> tuple[str, bytes] | None:
-    """Return how the recipient is reached and their sealed details; None when the payout was not asked for here."""
-    query = sa.select(payout_requests.c.recipient_kind, payout_requests.c.recipient_sealed).where(
-        payout_requests.c.payout_id == payout_id
-    )
-    row = (await tx.execute(query)).first()
-    return None if row is None else (row.recipient_kind, bytes(row.recipient_sealed))
-
-
 async def write(tx: AsyncConnection, payout_id: UUID, **values: Any) -> None:
     """Change a request that the caller has locked; its version grows."""
     changed = sa.update(payout_requests).where(payout_requests.c.payout_id == payout_id)
