@@ -205,7 +205,7 @@ class Nemesis:
                 number = self._chance.randrange(9 * 10**11, 10**12)
                 body = (
                     f"TransactionId={number}&Amount=199.00&Currency=RUB&InvoiceId={invoice}&Status=Completed"
-                    "&PaymentAmount=199.00&PaymentCurrency=RUB&OperationType=Payment&TestMode=1"
+                    "&PaymentAmount=199.00&PaymentCurrency=RUB&OperationType=Payment&TestMode=1&GatewayName=Sandbox"
                 )
                 headers = {
                     "Content-Type": "application/x-www-form-urlencoded",

@@ -94,7 +94,7 @@ def callback(
         "TransactionId": transaction, "Amount": amount, "Currency": "RUB", "PaymentAmount": amount,
         "PaymentCurrency": "RUB", "DateTime": "2026-11-30 10:00:00", "CardFirstSix": "400000", "CardLastFour": "3055",
         "CardType": "Visa", "CardExpDate": "12/49", "TestMode": 1, "OperationType": "Payment", "Status": "Completed",
-        "InvoiceId": made.invoice_id, "AccountId": f"order:{made.id}",
+        "GatewayName": "Sandbox", "InvoiceId": made.invoice_id, "AccountId": f"order:{made.id}",
     }  # fmt: skip
     body = urlencode(fields).encode()
     key = shop["api_secret"] if secret is None else secret

@@ -146,6 +146,7 @@ def test_a_forged_callback_changes_nothing(
             "Currency": "RUB",
             "InvoiceId": invoice_id,
             "Status": "Completed",
+            "GatewayName": "Sandbox",
         },
     }
     call(emulator, "POST", "/sandbox/forge", json=forged)

@@ -147,6 +147,7 @@ def payment(invoice_id: UUID, transaction: int = 1001, **changes: Any) -> dict[s
         "TestMode": "1",
         "OperationType": "Payment",
         "Status": "Completed",
+        "GatewayName": "Test",
         "InvoiceId": str(invoice_id),
         "AccountId": PAYER,
         "Token": "tk_secret_token",

@@ -260,6 +260,20 @@ async def test_i13_an_unreadable_callback_is_set_aside_with_its_reason(
     assert all(row["reason"] for row in await rows("callbacks"))
 
 
+@pytest.mark.parametrize("kind", ["pay", "confirm"])
+async def test_a_check_or_a_fail_at_the_address_of_a_payment_is_no_payment(
+    told: Told, notify: Notify, reports: Reports, rows: Rows, kind: str
+) -> None:
+    invoice_id = await told()
+    checked = {name: value for name, value in payment(invoice_id).items() if name not in ("GatewayName", "Token")}
+    failed = payment(invoice_id, 1002, Reason="InsufficientFunds", ReasonCode="5051")
+    for fields in (checked, failed, {name: value for name, value in failed.items() if name != "Status"}):
+        assert (await notify(kind, fields)).json() == {"code": 10}
+    assert [row["verdict"] for row in await rows("callbacks")] == ["unreadable"] * 3
+    assert await reports() == []
+    assert await rows("attempts") == []
+
+
 async def test_a_get_notification_signs_its_query(client: httpx2.AsyncClient, told: Told, reports: Reports) -> None:
     invoice_id = await told()
     query = urlencode(payment(invoice_id, Description="Кофе"), encoding="cp1251").encode()

@@ -104,6 +104,7 @@ def fields(**changes: object) -> dict[str, object]:
         "Amount": "10.10",
         "Currency": "RUB",
         "Status": "Completed",
+        "GatewayName": "Test",
         "InvoiceId": str(INVOICE),
         "AccountId": "customer:1",
         "PaymentTransactionId": "100",
@@ -149,6 +150,39 @@ def test_every_kind_is_expected() -> None:
 def test_a_needed_field_that_is_missing_is_unreadable(kind: NotificationKind, missing: str) -> None:
     with pytest.raises(UnreadableCallback, match=missing):
         mapping.notification(kind, fields(**{missing: ""}))
+
+
+_CHECK = {
+    "TransactionId": "123",
+    "Amount": "10.10",
+    "Currency": "RUB",
+    "Status": "Completed",
+    "OperationType": "Payment",
+    "InvoiceId": str(INVOICE),
+}
+_FAIL = {name: value for name, value in _CHECK.items() if name != "Status"} | {
+    "Token": "tk",
+    "Reason": "InsufficientFunds",
+    "ReasonCode": "5051",
+}
+
+
+@pytest.mark.parametrize("kind", [NotificationKind.PAY, NotificationKind.CONFIRM])
+@pytest.mark.parametrize(
+    "body",
+    [_CHECK, _CHECK | {"Status": "Authorized"}, _FAIL, _FAIL | {"Status": "Completed", "GatewayName": "Test"}],
+    ids=["check", "check of a hold", "fail", "fail with a status"],
+)
+def test_the_body_of_another_kind_is_no_payment(kind: NotificationKind, body: dict[str, object]) -> None:
+    with pytest.raises(UnreadableCallback):
+        mapping.notification(kind, body)
+
+
+def test_a_hold_is_confirmed_by_what_the_provider_lists_of_a_confirm() -> None:
+    body = {name: value for name, value in _CHECK.items() if name != "OperationType"} | {"AuthCode": "", "Token": ""}
+    assert mapping.notification(NotificationKind.CONFIRM, body).status is AttemptStatus.SUCCEEDED
+    with pytest.raises(UnreadableCallback, match="Authorized"):
+        mapping.notification(NotificationKind.CONFIRM, body | {"Status": "Authorized"})
 
 
 def test_i12_an_amount_is_never_a_float() -> None:

@@ -133,7 +133,7 @@ def test_i14_a_token_is_sealed_and_can_be_rebuilt(body: bytes) -> None:
 
 
 def test_a_number_without_end_is_unreadable() -> None:
-    body = b'{"TransactionId": 1, "Amount": 1e999999999, "Currency": "RUB", "Status": "Completed"}'
+    body = b'{"TransactionId": 1, "Amount": 1e999999999, "Currency": "RUB", "Status": "Completed", "GatewayName": ""}'
     with pytest.raises(UnreadableCallback):
         CloudPayments().read(NotificationKind.PAY, RawCallback("POST", body, {}, "application/json"))
 

@@ -295,7 +295,8 @@ class TestCloudPayments(ProviderContract, PayoutContract, CallbackContract):
         return CloudPayments(CloudPaymentsClient(transport=httpx2.MockTransport(handler)))
 
     def paid(self) -> RawCallback:
-        body = f"TransactionId=5&Amount=199.00&Currency=RUB&InvoiceId={INVOICE}&Status=Completed".encode()
+        body = f"TransactionId=5&Amount=199.00&Currency=RUB&InvoiceId={INVOICE}&Status=Completed"
+        body = f"{body}&GatewayName=Test".encode()
         headers = {
             "content-hmac": webhook.signature(self.shop.api_secret, body),
             "x-content-hmac": webhook.signature(self.shop.api_secret, webhook.decoded(body)),

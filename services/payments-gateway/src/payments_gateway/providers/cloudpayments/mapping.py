@@ -92,12 +92,21 @@ REQUIRED: dict[NotificationKind, tuple[str, ...]] = {
     NotificationKind.CHECK: ("TransactionId", "Amount", "Currency"),
     NotificationKind.PAY: ("TransactionId", "Amount", "Currency", "Status"),
     NotificationKind.FAIL: ("TransactionId", "Amount", "Currency"),
-    NotificationKind.CONFIRM: ("TransactionId", "Amount"),
+    NotificationKind.CONFIRM: ("TransactionId", "Amount", "Status"),
     NotificationKind.REFUND: ("TransactionId", "PaymentTransactionId", "Amount"),
     NotificationKind.CANCEL: ("TransactionId",),
     NotificationKind.RECURRENT: ("Id",),
     NotificationKind.RECEIPT: (),
 }
+
+# The signature covers the body and not the address, so that the body itself must say that it is no Check and no Fail.
+# One of these names is enough, and it may be empty: Check has none of them, and the provider's own list of Confirm's
+# fields has no GatewayName.
+MARKS: dict[NotificationKind, tuple[str, ...]] = {
+    NotificationKind.PAY: ("GatewayName",),
+    NotificationKind.CONFIRM: ("GatewayName", "AuthCode", "Token"),
+}
+_CONFIRMED = "Completed"
 
 _TEXT_CHARS_MAX = 200
 _DIGITS_MAX = 30
@@ -131,12 +140,14 @@ def notification(kind: NotificationKind, fields: Mapping[str, Any]) -> Notificat
     missing = [name for name in REQUIRED[kind] if not _text(fields.get(name))]
     if missing:
         raise UnreadableCallback(f"{kind} without {', '.join(missing)}")
-    data = _data(fields.get("Data"))
+    reason_code = _whole(fields.get("ReasonCode"))
     word = _text(fields.get("Status"))
+    if kind in MARKS:
+        _check_that_money_moved(kind, fields, word, reason_code)
+    data = _data(fields.get("Data"))
     outcome = KIND_STATUSES[kind]
     if kind is NotificationKind.PAY:
         outcome = status(word)
-    reason_code = _whole(fields.get("ReasonCode"))
     return Notification(
         kind=kind,
         transaction_id=_text(fields.get("TransactionId") or fields.get("Id")),
@@ -157,6 +168,18 @@ def notification(kind: NotificationKind, fields: Mapping[str, Any]) -> Notificat
         card_type=_text(fields.get("CardType")),
         is_test=_text(fields.get("TestMode")) in {"1", "true", "True"},
     )
+
+
+def _check_that_money_moved(
+    kind: NotificationKind, fields: Mapping[str, Any], word: str | None, reason_code: int | None
+) -> None:
+    """Refuse the body of another kind that came to the address of one that says that money has moved."""
+    if not any(name in fields for name in MARKS[kind]):
+        raise UnreadableCallback(f"{kind} without {' or '.join(MARKS[kind])}, as a check has it")
+    if reason_code:
+        raise UnreadableCallback(f"{kind} with the reason code {reason_code} of a failure")
+    if kind is NotificationKind.CONFIRM and word != _CONFIRMED:
+        raise UnreadableCallback(f"{kind} with the status {word}")
 
 
 def transaction(model: Mapping[str, Any]) -> Transaction | None:
