@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from datetime import timedelta
 from uuid import UUID
 
+import httpx2
 import pytest
 import sqlalchemy as sa
 
@@ -19,9 +20,10 @@ from payments_gateway.handlers import events as event_handler
 from payments_gateway.handlers.operations.taking import take
 from payments_gateway.handlers.operations.talking import Talk, converse
 from payments_gateway.handlers.payout_balance import provider_balance
+from payments_gateway.main import build
 from payments_gateway.settings import GatewaySettings
 
-from .conftest import Emulator
+from .conftest import PREFIX, SECRET, Emulator, payment, signed
 from .payout_world import MOCK_SECRET, TOKEN, MockGateway, PayoutWorld, mock_process, payout_world, put_switch
 
 pytestmark = pytest.mark.integration
@@ -298,6 +300,33 @@ async def test_i08_cloudpayments_pays_out_once_whatever_becomes_of_the_answer(
     made = await emulator.log("payout.completed")
     assert [item["invoice_id"] for item in made] == [f"{payout_id}-1"]
     assert (await world.statuses())[-1] == "completed"
+
+
+@pytest.mark.parametrize("kind", ["pay", "fail"])
+async def test_a_notification_of_a_payout_has_it_asked_about_at_once(
+    world: PayoutWorld, emulator: Emulator, settings: GatewaySettings, kind: str
+) -> None:
+    await emulator.arm("late_success", "topup")
+    payout_id, operation_id = await world.begun(recipient=PHONE, provider="cloudpayments")
+    await world.until(operation_id, "pending")
+    later = world.context.clock.now() + timedelta(hours=1)
+    async with world.context.database.transaction() as tx:
+        await tx.execute(sa.update(tables.operations).values(next_at=later))
+    assert await operations.execute(world.context, operation_id) == "early"
+    world.tasks.clear()
+
+    fields = payment(payout_id, InvoiceId=f"{payout_id}-1", OperationType="CardPayout", Reason="", ReasonCode="")
+    app = build(settings, world.context, bus=False)
+    async with httpx2.AsyncClient(transport=httpx2.ASGITransport(app=app), base_url="http://gateway") as client:
+        for shop, secret, tasks in (("coffee", "other_secret", []), ("main", SECRET, [operation_id])):
+            body, headers = signed(fields, secret)
+            url = f"{PREFIX}/paid/cloudpayments/{shop}/{kind}"
+            assert (await client.post(url, content=body, headers=headers)).json() == {"code": 0}
+            assert world.tasks == tasks
+    assert (await world.until(operation_id, "succeeded"))[-1] == "succeeded"
+    assert (await world.statuses())[-1] == "completed"
+    assert [row["verdict"] for row in await world.table("callbacks")] == ["noted"] * 2
+    assert await world.table("attempts") == []
 
 
 async def test_cloudpayments_refuses_a_payout_and_says_why(world: PayoutWorld, emulator: Emulator) -> None:

@@ -15,7 +15,7 @@ from uuid import UUID
 from copeck.kernel.errors import DomainError, InvalidValueError
 from copeck.kernel.money import Money
 from payments_gateway.domain.failures import Failure
-from payments_gateway.domain.identifiers import to_uuid
+from payments_gateway.domain.identifiers import payout_reference, to_uuid
 from payments_gateway.domain.recipients import Recipient, RecipientKind
 
 
@@ -118,6 +118,8 @@ class Notification:
     card_last_four: str | None = None
     card_type: str | None = None
     is_test: bool = False
+    is_payout: bool = False
+    """That it tells of money that went out, and of no payment."""
 
     @property
     def invoice_id(self) -> UUID | None:
@@ -225,11 +227,6 @@ class PayoutOrder:
     def reference(self) -> str:
         """The provider's id of the order: at most one transfer is ever made for it."""
         return payout_reference(self.payout_id, self.attempt)
-
-
-def payout_reference(payout_id: UUID, attempt: int) -> str:
-    """Name a try of a payout as the provider knows it."""
-    return f"{payout_id}-{attempt}"
 
 
 class PayoutClient(Protocol):

@@ -9,6 +9,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from copeck.contracts.envelope import Envelope
 from copeck.observability.logs import get_logger
 from payments_gateway.domain.hearing import Known, Statement
+from payments_gateway.domain.identifiers import payout_named
+from payments_gateway.domain.instructions import payout_key
 from payments_gateway.domain.invoices import check, money_of
 from payments_gateway.domain.merchant_shops import takes
 from payments_gateway.domain.provider import (
@@ -27,11 +29,14 @@ from payments_gateway.handlers.words import masked_method
 from payments_gateway.store import attempts as attempt_store
 from payments_gateway.store import hearing as hearing_store
 from payments_gateway.store import invoices as invoice_store
+from payments_gateway.store import operations as operation_store
 from payments_gateway.store.hearing import Changes
 
 log = get_logger(__name__)
 
 _NOTED = frozenset({NotificationKind.RECURRENT, NotificationKind.RECEIPT})
+# What a provider says of a payout that has ended.
+_PAYOUT_ENDED = frozenset({NotificationKind.PAY, NotificationKind.FAIL})
 # What says that money has moved: if it cannot be read, it must come again rather than be forgotten.
 _MONEY_TAKEN = frozenset({NotificationKind.PAY, NotificationKind.CONFIRM})
 
@@ -58,14 +63,21 @@ class Judged:
     invoice_id: UUID | None = None
     payment_id: UUID | None = None
     report_id: UUID | None = None
+    operation_id: UUID | None = None
+    """An operation that is to be executed once this is committed."""
 
 
 async def judge(context: Context, tx: AsyncConnection, batch: list[Arrived], now: datetime) -> list[Judged]:
     """Judge a batch in the caller's transaction; attempts, facts and reports are written, callbacks are not."""
-    invoice_ids = [await _invoice_of(tx, arrived) for arrived in batch]
+    # Operations before invoices, as whoever executes operations locks them.
+    of_payouts = {arrived.id: await _payout(tx, arrived, now) for arrived in batch if _tells_of_payout(arrived)}
+    invoice_ids = [None if arrived.id in of_payouts else await _invoice_of(tx, arrived) for arrived in batch]
     known = await _known(tx, {item for item in invoice_ids if item is not None}, now)
     changes, reports, judged = Changes(), list[Envelope](), list[Judged]()
     for arrived, invoice_id in zip(batch, invoice_ids, strict=True):
+        if arrived.id in of_payouts:
+            judged.append(of_payouts[arrived.id])
+            continue
         about = known.get(invoice_id) if invoice_id else None
         if about is not None and not takes(arrived.shop, about.invoice):
             judged.append(_foreign(arrived, about))
@@ -82,6 +94,23 @@ async def judge(context: Context, tx: AsyncConnection, batch: list[Arrived], now
         judged.append(result)
     await _write(context, tx, changes, reports, now)
     return judged
+
+
+def _tells_of_payout(arrived: Arrived) -> bool:
+    notification = arrived.notification
+    if notification is None or arrived.kind not in _PAYOUT_ENDED:
+        return False
+    return notification.is_payout or payout_named(notification.invoice_ref) is not None
+
+
+async def _payout(tx: AsyncConnection, arrived: Arrived, now: datetime) -> Judged:
+    """Have a payout that has ended asked about at once: its outcome is what the provider answers, not what it told."""
+    named = payout_named(arrived.notification.invoice_ref) if arrived.notification else None
+    if named is None:
+        return Judged("noted", reason="a payout that was not asked for here")
+    shop = arrived.shop
+    hastened = await operation_store.hasten(tx, payout_key(*named), shop.provider, shop.shop, now)
+    return Judged("noted", operation_id=hastened)
 
 
 async def _known(tx: AsyncConnection, invoice_ids: set[UUID], now: datetime) -> dict[UUID, Known]:

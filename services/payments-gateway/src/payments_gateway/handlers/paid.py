@@ -112,6 +112,9 @@ class Paid:
             await callback_store.add(tx, rows)
         if any(result.report_id is not None for result in judged):
             self.context.poke_relay()
+        due = [result.operation_id for result in judged if result.operation_id is not None]
+        if due:
+            self.context.enqueue(due)
         return judged
 
 

@@ -205,6 +205,25 @@ async def postpone(tx: AsyncConnection, operation_id: UUID, next_at: datetime, r
     await schedule(tx, operation_id, next_at)
 
 
+async def hasten(tx: AsyncConnection, idempotency_key: str, provider: str, shop: str, now: datetime) -> UUID | None:
+    """Have an operation be asked about now whose outcome is open at a shop; None when there is none such."""
+    change = (
+        sa.update(operations)
+        .where(
+            operations.c.idempotency_key == idempotency_key,
+            operations.c.provider == provider,
+            operations.c.shop == shop,
+            operations.c.status.in_((OperationStatus.PENDING, OperationStatus.UNKNOWN)),
+        )
+        .values(next_at=sa.func.least(operations.c.next_at, now))
+        .returning(operations.c.id)
+    )
+    found: UUID | None = (await tx.execute(change)).scalar_one_or_none()
+    if found is not None:
+        await schedule(tx, found, now)
+    return found
+
+
 async def write(tx: AsyncConnection, operation_id: UUID, token: UUID | None, now: datetime, **values: Any) -> bool:
     """Write an outcome and end the lease; False when the lease belongs to another worker by now."""
     statement = sa.update(operations).where(operations.c.id == operation_id)

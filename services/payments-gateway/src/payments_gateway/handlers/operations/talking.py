@@ -8,6 +8,7 @@ from datetime import timedelta
 from typing import TypeVar
 
 from copeck.observability.logs import get_logger
+from payments_gateway.domain.identifiers import payout_reference
 from payments_gateway.domain.models import Operation, OperationKind, OperationStatus
 from payments_gateway.domain.operations import (
     SEEN_BY_PAYMENT,
@@ -33,7 +34,6 @@ from payments_gateway.domain.provider import (
     Shop,
     Transaction,
     Verdict,
-    payout_reference,
 )
 from payments_gateway.domain.recipients import Recipient, unseal
 from payments_gateway.domain.sealing import UnsealableError

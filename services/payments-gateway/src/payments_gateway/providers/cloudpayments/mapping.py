@@ -167,6 +167,7 @@ def notification(kind: NotificationKind, fields: Mapping[str, Any]) -> Notificat
         card_last_four=_last_four(fields.get("CardLastFour")),
         card_type=_text(fields.get("CardType")),
         is_test=_text(fields.get("TestMode")) in {"1", "true", "True"},
+        is_payout=_text(fields.get("OperationType")) in _PAYOUT_TYPES,
     )
 
 
