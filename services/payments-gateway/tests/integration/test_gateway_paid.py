@@ -13,8 +13,10 @@ import pytest
 from copeck.contracts import events
 from copeck.kernel.clock import ManualClock
 from copeck.kernel.ids import new_id
+from payments_gateway.domain.switches import Switch
 from payments_gateway.handlers.context import Context
 from payments_gateway.providers.cloudpayments.webhook import decoded, signature, unseal
+from payments_gateway.store import switches
 
 from .conftest import PREFIX, SECRET, payment, signed
 
@@ -160,6 +162,30 @@ async def test_check_is_answered_from_what_the_gateway_knows(
     invoice_id = await told(**event)
     answer = await notify("check", payment(invoice_id) | changes, as_json=as_json)
     assert (answer.status_code, answer.json()) == (200, {"code": code})
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "code"),
+    [
+        ("deposits", "topup", 13),
+        ("deposits", "subscription", 0),
+        ("payouts", "topup", 0),
+        ("provider:cloudpayments", "topup", 13),
+        ("provider:cloudpayments", "subscription", 13),
+        ("provider:mock", "topup", 0),
+    ],
+)
+async def test_check_refuses_what_a_manager_has_stopped_since_the_page_was_opened(
+    context: Context, told: Told, notify: Notify, rows: Rows, clock: ManualClock, name: str, kind: str, code: int
+) -> None:
+    invoice_id, now = await told(kind=kind), clock.now()
+    async with context.database.transaction() as tx:
+        assert await switches.put(tx, Switch(name, True, "the bank is closed", 1, "user:1", now), now)
+    assert (await notify("check", payment(invoice_id))).json() == {"code": code}
+    assert [row["reason"] for row in await rows("callbacks")] == ["stopped: the bank is closed" if code else None]
+    async with context.database.transaction() as tx:
+        assert await switches.put(tx, Switch(name, False, "", 2, "user:1", now), now)
+    assert (await notify("check", payment(invoice_id))).json() == {"code": 0}
 
 
 async def test_check_refuses_when_the_time_is_over(told: Told, notify: Notify, clock: ManualClock) -> None:

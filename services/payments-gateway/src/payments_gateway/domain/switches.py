@@ -17,6 +17,11 @@ def provider_switch(provider: str) -> str:
     return f"provider:{provider}"
 
 
+def payment_switches(provider: str, invoice_kind: str) -> tuple[str, ...]:
+    """Return the names of the switches that stop the payment of an invoice: deposits have one of their own."""
+    return provider_switch(provider), *((DEPOSITS,) if invoice_kind == "topup" else ())
+
+
 def is_switch(name: str) -> bool:
     """Tell whether a switch may have this name."""
     return _NAME.match(name) is not None

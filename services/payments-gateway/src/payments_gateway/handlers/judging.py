@@ -1,5 +1,6 @@
 """What a batch of authentic callbacks means: one read, one decision each in order of arrival, one write."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from uuid import UUID
@@ -21,6 +22,7 @@ from payments_gateway.domain.provider import (
     Provider,
     Shop,
 )
+from payments_gateway.domain.switches import DEPOSITS, Switch, payment_switches, provider_switch
 from payments_gateway.handlers import metrics
 from payments_gateway.handlers.context import Context
 from payments_gateway.handlers.refunds import hear_refund
@@ -30,6 +32,7 @@ from payments_gateway.store import attempts as attempt_store
 from payments_gateway.store import hearing as hearing_store
 from payments_gateway.store import invoices as invoice_store
 from payments_gateway.store import operations as operation_store
+from payments_gateway.store import switches as switch_store
 from payments_gateway.store.hearing import Changes
 
 log = get_logger(__name__)
@@ -39,6 +42,7 @@ _NOTED = frozenset({NotificationKind.RECURRENT, NotificationKind.RECEIPT})
 _PAYOUT_ENDED = frozenset({NotificationKind.PAY, NotificationKind.FAIL})
 # What says that money has moved: if it cannot be read, it must come again rather than be forgotten.
 _MONEY_TAKEN = frozenset({NotificationKind.PAY, NotificationKind.CONFIRM})
+_REASON_MAX = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +77,7 @@ async def judge(context: Context, tx: AsyncConnection, batch: list[Arrived], now
     of_payouts = {arrived.id: await _payout(tx, arrived, now) for arrived in batch if _tells_of_payout(arrived)}
     invoice_ids = [None if arrived.id in of_payouts else await _invoice_of(tx, arrived) for arrived in batch]
     known = await _known(tx, {item for item in invoice_ids if item is not None}, now)
+    stopped = await _stopped(tx, batch)
     changes, reports, judged = Changes(), list[Envelope](), list[Judged]()
     for arrived, invoice_id in zip(batch, invoice_ids, strict=True):
         if arrived.id in of_payouts:
@@ -88,7 +93,7 @@ async def judge(context: Context, tx: AsyncConnection, batch: list[Arrived], now
             changes, reports = Changes(), []
             judged.append(await _refund(context, tx, arrived.shop, about, arrived.notification, str(arrived.id), now))
             continue
-        result, report = _judge_one(changes, about, arrived, now)
+        result, report = _judge_one(changes, about, arrived, stopped, now)
         if report is not None:
             reports.append(report)
         judged.append(result)
@@ -111,6 +116,12 @@ async def _payout(tx: AsyncConnection, arrived: Arrived, now: datetime) -> Judge
     shop = arrived.shop
     hastened = await operation_store.hasten(tx, payout_key(*named), shop.provider, shop.shop, now)
     return Judged("noted", operation_id=hastened)
+
+
+async def _stopped(tx: AsyncConnection, batch: list[Arrived]) -> dict[str, Switch]:
+    """Read the switches that stop what providers ask about in a batch; nothing is read when they ask nothing."""
+    asking = {provider_switch(arrived.shop.provider) for arrived in batch if arrived.kind is NotificationKind.CHECK}
+    return {item.name: item for item in await switch_store.stopped_of(tx, DEPOSITS, *asking)} if asking else {}
 
 
 async def _known(tx: AsyncConnection, invoice_ids: set[UUID], now: datetime) -> dict[UUID, Known]:
@@ -143,7 +154,7 @@ async def _invoice_of(tx: AsyncConnection, arrived: Arrived) -> UUID | None:
 
 
 def _judge_one(
-    changes: Changes, known: Known | None, arrived: Arrived, now: datetime
+    changes: Changes, known: Known | None, arrived: Arrived, stopped: Mapping[str, Switch], now: datetime
 ) -> tuple[Judged, Envelope | None]:
     notification = arrived.notification
     if notification is None:
@@ -151,7 +162,7 @@ def _judge_one(
     if arrived.kind in _NOTED:
         return Judged("noted"), None
     if arrived.kind is NotificationKind.CHECK:
-        return _check(changes, known, arrived.shop, notification, now)
+        return _check(changes, known, arrived.shop, notification, stopped, now)
     if known is None:
         # Answered so that it comes again: the invoice's event may be on its way. The bytes are kept each time.
         return Judged("orphan", CheckAnswer.BAD_INVOICE, "no such invoice is known"), None
@@ -173,20 +184,30 @@ def _answer_to_unreadable(kind: NotificationKind) -> CheckAnswer:
 
 
 def _check(
-    changes: Changes, known: Known | None, shop: Shop, notification: Notification, now: datetime
+    changes: Changes,
+    known: Known | None,
+    shop: Shop,
+    notification: Notification,
+    stopped: Mapping[str, Switch],
+    now: datetime,
 ) -> tuple[Judged, Envelope | None]:
     others = frozenset(
         item.status
         for item in (known.attempts.values() if known else ())
         if item.transaction_id != notification.transaction_id
     )
-    answer = check(known.invoice if known else None, notification, others, now)
+    answer, reason = check(known.invoice if known else None, notification, others, now), None
+    names = payment_switches(shop.provider, known.invoice.kind) if known else ()
+    switch = next((stopped[name] for name in names if name in stopped), None)
+    if switch is not None and answer is CheckAnswer.OK:
+        # The page was opened before: nothing is charged yet, and nothing is until the switch is turned back.
+        answer, reason = CheckAnswer.NOT_ACCEPTED, f"stopped: {switch.reason}"[:_REASON_MAX]
     metrics.CHECKS.labels(answer.value).inc()
     if known is None:
         return Judged("checked", answer), None
     invoice = known.invoice
     if answer is not CheckAnswer.OK or notification.transaction_id is None:
-        return Judged("checked", answer, invoice_id=invoice.invoice_id), None
+        return Judged("checked", answer, reason, invoice.invoice_id), None
     said = Statement(
         notification.transaction_id, AttemptStatus.PENDING, invoice.amount, payment_id=notification.payment_id
     )

@@ -15,7 +15,7 @@ from payments_gateway.domain.hearing import new_attempt
 from payments_gateway.domain.invoices import ATTEMPTS_MAX, Invoice, NotPayableError, TooManyAttemptsError
 from payments_gateway.domain.models import Attempt
 from payments_gateway.domain.provider import AttemptStatus, Shop, WidgetOrder
-from payments_gateway.domain.switches import DEPOSITS, Stopped, provider_switch
+from payments_gateway.domain.switches import Stopped, payment_switches
 from payments_gateway.handlers.context import Context
 from payments_gateway.handlers.merchant_shops import find_shop, shop_of_merchant
 from payments_gateway.handlers.reports import asked_at, payment_report
@@ -175,8 +175,7 @@ async def _start(
 
 async def _check_switches(tx: AsyncConnection, shop: Shop, invoice: Invoice) -> None:
     """Refuse while a manager has stopped the provider, or deposits if the invoice is one."""
-    names = (provider_switch(shop.provider), *((DEPOSITS,) if invoice.kind == "topup" else ()))
-    if (switch := await switches.stopped(tx, *names)) is not None:
+    if (switch := await switches.stopped(tx, *payment_switches(shop.provider, invoice.kind))) is not None:
         raise Stopped(switch)
 
 
