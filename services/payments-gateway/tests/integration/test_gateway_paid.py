@@ -280,9 +280,18 @@ async def test_i13_an_unreadable_callback_is_set_aside_with_its_reason(
     assert (await notify("pay", payment(invoice_id, Amount="a lot"))).json() == {"code": 10}
     assert (await notify("pay", payment(invoice_id, Currency="no money"))).json() == {"code": 10}
     assert (await notify("confirm", payment(invoice_id, Amount="1.999999"))).json() == {"code": 10}
+    refund = payment(invoice_id, 6, PaymentTransactionId=5, OperationType="Refund")
+    for spoilt in (
+        refund | {"Amount": "a lot"},
+        refund | {"Amount": "1.999999"},
+        refund | {"PaymentTransactionId": ""},
+    ):
+        assert (await notify("refund", spoilt)).json() == {"code": 10}
+    for amount in ("a lot", "1.999999"):
+        assert (await notify("cancel", payment(invoice_id, Amount=amount))).json() == {"code": 10}
     assert (await notify("fail", payment(invoice_id, Amount="a lot"))).json() == {"code": 0}
     assert (await notify("check", {"TransactionId": 5})).json() == {"code": 13}
-    assert [row["verdict"] for row in await rows("callbacks")] == ["unreadable"] * 6
+    assert [row["verdict"] for row in await rows("callbacks")] == ["unreadable"] * 11
     assert all(row["reason"] for row in await rows("callbacks"))
 
 

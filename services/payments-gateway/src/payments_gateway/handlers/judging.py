@@ -40,8 +40,11 @@ log = get_logger(__name__)
 _NOTED = frozenset({NotificationKind.RECURRENT, NotificationKind.RECEIPT})
 # What a provider says of a payout that has ended.
 _PAYOUT_ENDED = frozenset({NotificationKind.PAY, NotificationKind.FAIL})
-# What says that money has moved: if it cannot be read, it must come again rather than be forgotten.
-_MONEY_TAKEN = frozenset({NotificationKind.PAY, NotificationKind.CONFIRM})
+# What says that money was taken, given back or let go: if it cannot be read, it must come again rather than be
+# forgotten. A Fail says that nothing has moved.
+_MONEY_MOVED = frozenset(
+    {NotificationKind.PAY, NotificationKind.CONFIRM, NotificationKind.REFUND, NotificationKind.CANCEL}
+)
 _REASON_MAX = 500
 
 
@@ -180,7 +183,7 @@ def _answer_to_unreadable(kind: NotificationKind) -> CheckAnswer:
     """Refuse what cannot be read when money hangs on it, as an orphan is refused, so that the provider tells again."""
     if kind is NotificationKind.CHECK:
         return CheckAnswer.NOT_ACCEPTED
-    return CheckAnswer.BAD_INVOICE if kind in _MONEY_TAKEN else CheckAnswer.OK
+    return CheckAnswer.BAD_INVOICE if kind in _MONEY_MOVED else CheckAnswer.OK
 
 
 def _check(
@@ -247,9 +250,8 @@ async def _refund(
     now: datetime,
 ) -> Judged:
     heard = await hear_refund(context, tx, shop, known.invoice, notification, source, now)
-    return Judged(
-        heard.verdict, CheckAnswer.OK, heard.reason, known.invoice.invoice_id, heard.payment_id, heard.report_id
-    )
+    answer = _answer_to_unreadable(notification.kind) if heard.verdict == "unreadable" else CheckAnswer.OK
+    return Judged(heard.verdict, answer, heard.reason, known.invoice.invoice_id, heard.payment_id, heard.report_id)
 
 
 def _statement(notification: Notification, bare: Statement) -> Statement:
