@@ -18,7 +18,7 @@ from copeck.observability.metrics import LATENCY_BUCKETS, Counter, Histogram
 from copeck.storage.errors import is_transient
 from device_bridge.domain.model import Report
 from device_bridge.drivers.mqtt.directory import Directory
-from device_bridge.drivers.mqtt.link import NotConnectedError, OutcomeUnknownError, Publish
+from device_bridge.drivers.mqtt.link import NotSentError, OutcomeUnknownError, Publish
 from device_bridge.drivers.mqtt.newest import Newest, Said
 from device_bridge.drivers.mqtt.profiles import Heard, Profile
 from device_bridge.handlers import reports
@@ -276,7 +276,7 @@ class Hearing:
         try:
             topic = profile.confirmation_topic(heard.machine, report.command_id)
             await self._publish(profile.name, topic, AckConfirmation(n=report.n).payload(), expires_in_s=60)
-        except (NotConnectedError, OutcomeUnknownError):
+        except (NotSentError, OutcomeUnknownError):
             log.info("the report %s of %s was not confirmed; it will come again", report.n, report.device_id)
 
     async def _state(self, _profile: Profile, heard: Heard, device_id: str, payload: bytes) -> None:

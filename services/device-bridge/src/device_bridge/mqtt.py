@@ -78,13 +78,20 @@ class MqttLoop:
         await self._links[OWN].wait_connected(timeout_s)
 
     async def publish(
-        self, broker: str, topic: str, payload: bytes, *, expires_in_s: float | None = None, timeout_s: float = 5.0
+        self,
+        broker: str,
+        topic: str,
+        payload: bytes,
+        *,
+        expires_in_s: float | None = None,
+        timeout_s: float = 5.0,
+        needs_reader: bool = False,
     ) -> None:
-        """Publish with quality of service 1; NotConnectedError and OutcomeUnknownError as in `link.py`."""
+        """Publish with quality of service 1; NotSentError and OutcomeUnknownError as in `link.py`."""
         link = self._links.get(broker)
         if link is None:
             raise NotConnectedError(broker)
-        await link.publish(topic, payload, expires_in_s=expires_in_s, timeout_s=timeout_s)
+        await link.publish(topic, payload, expires_in_s=expires_in_s, timeout_s=timeout_s, needs_reader=needs_reader)
 
     def _on_message(self, profile: Profile, message: aiomqtt.Message) -> None:
         topic = str(message.topic)

@@ -16,6 +16,8 @@ from copeck.testkit.tokens import TokenMint
 from copeck.testkit.waiting import eventually, never
 from device_bridge.domain.drivers import Handed
 from device_bridge.drivers.accounts import BrokerUnavailableError, username_of
+from device_bridge.drivers.mqtt.link import Link, Login, NotTakenError
+from device_bridge.drivers.mqtt.profiles import OwnBroker
 from sandbox.machines.chaos import Armed, Chaos, Switch
 from sandbox.machines.model import MachineConfig
 
@@ -173,6 +175,40 @@ async def test_an_older_machine_is_sent_its_frame_and_is_known_to_live(machines:
     driver = machines.drivers.driver("frame-v1")
     assert (await driver.brew(machines.target(machine, "frame-v1"), told)).handed is Handed.ACCEPTED
     await eventually(lambda: machines.events(machine, "command.accepted") == 1)
+
+
+async def test_a_frame_that_nobody_gets_is_no_consent(machines: Machines) -> None:
+    """Defect: the broker's receipt for a frame of an unplugged machine counted as a cup that was made."""
+    machine = await machines.add("frame-v1", on=False)
+    _, told = machines.paid_order(machine, "frame-v1")
+    driver, target = machines.drivers.driver("frame-v1"), machines.target(machine, "frame-v1")
+    answer = await driver.brew(target, told)
+    assert (answer.handed, answer.code) == (Handed.UNREACHABLE, "not_taken")
+    async with stranger(username_of(machine.device), machine.config.password) as client:
+        await client.subscribe(f"technical/{machine.device}", 1)
+        assert (await driver.brew(target, told)).handed is Handed.ACCEPTED
+
+
+async def test_what_the_broker_refuses_was_not_sent(machines: Machines) -> None:
+    mine, other = await machines.add(on=False), await machines.add(on=False)
+    host = MQTT_URL.rpartition("@")[2]
+    name, password = username_of(mine.device), await machines.accounts.rotate(mine.device)
+    profile = _OfOneMachine(((f"cm/v1/{mine.device}/cmd/+", 1),))
+    link = Link(profile, Login(f"mqtt://{name}:{password}@{host}", name), lambda _profile, _message: None)
+    running = asyncio.create_task(link.run())
+    try:
+        await link.wait_connected(15)
+        await link.publish(f"cm/v1/{mine.device}/state", b"{}")
+        with pytest.raises(NotTakenError, match="0x87"):
+            await link.publish(f"cm/v1/{other.device}/state", b"{}")
+    finally:
+        await link.stop()
+        await running
+
+
+class _OfOneMachine(OwnBroker):
+    def __init__(self, subscriptions: tuple[tuple[str, int], ...]) -> None:
+        self.subscriptions = subscriptions
 
 
 async def test_what_cannot_be_read_holds_nobody_up(machines: Machines) -> None:

@@ -14,7 +14,7 @@ from device_bridge.domain.drivers import BrewInstruction, Handed, Target
 from device_bridge.drivers.accounts import rights_of, username_of
 from device_bridge.drivers.frame import FrameDriver
 from device_bridge.drivers.mqtt import MqttDriver
-from device_bridge.drivers.mqtt.link import Login, NotConnectedError, OutcomeUnknownError
+from device_bridge.drivers.mqtt.link import Login, NotConnectedError, NotTakenError, OutcomeUnknownError
 from device_bridge.drivers.mqtt.newest import Newest, Said
 from device_bridge.drivers.mqtt.profiles import PROFILES, Heard
 from device_bridge.drivers.registry import MODELS, build_drivers, policy_of
@@ -52,6 +52,7 @@ class Wire:
         *,
         expires_in_s: float | None = None,
         timeout_s: float = 5.0,  # noqa: ARG002 - the port has it
+        needs_reader: bool = False,  # noqa: ARG002 - the port has it
     ) -> None:
         if self._failure:
             raise self._failure
@@ -167,7 +168,11 @@ def test_the_first_sending_is_told_from_the_others(sent_count: int) -> None:
 
 @pytest.mark.parametrize(
     ("failure", "handed"),
-    [(NotConnectedError("own"), Handed.UNREACHABLE), (OutcomeUnknownError("timed out"), Handed.UNKNOWN)],
+    [
+        (NotConnectedError("own"), Handed.UNREACHABLE),
+        (NotTakenError("refused with 0x87"), Handed.UNREACHABLE),
+        (OutcomeUnknownError("timed out"), Handed.UNKNOWN),
+    ],
 )
 async def test_what_a_brokers_silence_is_called(failure: Exception, handed: Handed) -> None:
     assert (await MqttDriver(Wire(failure)).brew(target(), instruction())).handed is handed

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 from copeck.contracts import machines
 from copeck.kernel.errors import DomainError
-from device_bridge.drivers.mqtt.link import NotConnectedError, OutcomeUnknownError
+from device_bridge.drivers.mqtt.link import NotSentError, OutcomeUnknownError
 from device_bridge.drivers.mqtt.profiles import CONTROL_RESPONSES, EVENTS, FRAME_ROOT
 
 log = logging.getLogger(__name__)
@@ -32,7 +32,7 @@ class Control(Protocol):
     async def publish(
         self, broker: str, topic: str, payload: bytes, *, expires_in_s: float | None = None, timeout_s: float = 5.0
     ) -> None:
-        """Publish with quality of service 1; NotConnectedError and OutcomeUnknownError as in `link.py`."""
+        """Publish with quality of service 1; NotSentError and OutcomeUnknownError as in `link.py`."""
         ...
 
     def on_control(self, heard: Callable[[bytes], None]) -> None:
@@ -155,7 +155,7 @@ class BrokerAccounts:
             async with asyncio.timeout(self._timeout_s):
                 await self._control.publish("own", CONTROL_TOPIC, json.dumps({"commands": named}).encode())
                 return list(await asyncio.gather(*waiting.values()))
-        except (TimeoutError, NotConnectedError, OutcomeUnknownError) as error:
+        except (TimeoutError, NotSentError, OutcomeUnknownError) as error:
             raise BrokerUnavailableError from error
         finally:
             for name in waiting:

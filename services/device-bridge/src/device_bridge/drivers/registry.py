@@ -21,6 +21,7 @@ class _Nowhere:
         *,
         expires_in_s: float | None = None,
         timeout_s: float = 5.0,
+        needs_reader: bool = False,
     ) -> None:
         """Nothing is sent."""
         raise NotConnectedError(broker)

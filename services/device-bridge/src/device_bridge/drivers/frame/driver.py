@@ -1,8 +1,9 @@
 """The older machines: one frame, and no answer to it.
 
-That the broker has the frame is all that is ever known, so it counts as the machine's consent; what an accepted command
-counts as at its deadline is the model's stated policy. A frame is sent once: nobody says that these machines recognise
-an order that they have made already.
+That the broker has the frame for somebody is all that is ever known, so it counts as the machine's consent; what an
+accepted command counts as at its deadline is the model's stated policy. A frame is sent once: nobody says that these
+machines recognise an order that they have made already. One that the broker refuses, or has nobody to hand to, was not
+sent.
 """
 
 from datetime import UTC, datetime
@@ -46,7 +47,7 @@ class FrameDriver:
         return self._policy
 
     async def brew(self, target: Target, instruction: BrewInstruction) -> Answer:
-        """Publish the frame once; the broker's receipt is the consent.
+        """Publish the frame once; the broker's receipt is the consent, unless it says that nobody gets the frame.
 
         The frame has no expiry of its own: the broker throws it away when the machine comes for it too late.
         """
@@ -63,7 +64,7 @@ class FrameDriver:
         left_s = (instruction.expires_at - datetime.now(UTC)).total_seconds()
         if left_s <= 0:
             return not_sent(instruction, "expired", "its time was over before it was sent")
-        answer = await publish(self._publisher, broker, topic, payload, left_s)
+        answer = await publish(self._publisher, broker, topic, payload, left_s, needs_reader=True)
         return Answer(Handed.ACCEPTED) if answer.handed is Handed.SENT else answer
 
     async def revoke(self, target: Target, instruction: BrewInstruction) -> Answer:

@@ -5,7 +5,7 @@ from typing import Protocol
 
 from copeck.contracts.machines import CommandKind, MachineCommand
 from device_bridge.domain.drivers import Answer, BrewInstruction, DriverPolicy, Handed, Target, not_sent
-from device_bridge.drivers.mqtt.link import NotConnectedError, OutcomeUnknownError
+from device_bridge.drivers.mqtt.link import NotConnectedError, NotTakenError, OutcomeUnknownError
 from device_bridge.drivers.mqtt.profiles import PROFILES
 
 POLICY = DriverPolicy(completion_signal=True, repeatable=True, revocable=True, reports_state=True, through="loop")
@@ -17,9 +17,16 @@ class Publisher(Protocol):
     """What drivers need of the connections to brokers."""
 
     async def publish(
-        self, broker: str, topic: str, payload: bytes, *, expires_in_s: float | None = None, timeout_s: float = 5.0
+        self,
+        broker: str,
+        topic: str,
+        payload: bytes,
+        *,
+        expires_in_s: float | None = None,
+        timeout_s: float = 5.0,
+        needs_reader: bool = False,
     ) -> None:
-        """Publish with quality of service 1; NotConnectedError and OutcomeUnknownError as in `link.py`."""
+        """Publish with quality of service 1; NotSentError and OutcomeUnknownError as in `link.py`."""
         ...
 
 
@@ -64,12 +71,22 @@ class MqttDriver:
         return await publish(self._publisher, self._broker, topic, command.payload(), left_s)
 
 
-async def publish(publisher: Publisher, broker: str, topic: str, payload: bytes, expires_in_s: float | None) -> Answer:
+async def publish(
+    publisher: Publisher,
+    broker: str,
+    topic: str,
+    payload: bytes,
+    expires_in_s: float | None,
+    *,
+    needs_reader: bool = False,
+) -> Answer:
     """Publish and say what became of it, in the port's words."""
     try:
-        await publisher.publish(broker, topic, payload, expires_in_s=expires_in_s)
+        await publisher.publish(broker, topic, payload, expires_in_s=expires_in_s, needs_reader=needs_reader)
     except NotConnectedError as error:
         return Answer(Handed.UNREACHABLE, "broker", f"broker {error} is not connected")
+    except NotTakenError as error:
+        return Answer(Handed.UNREACHABLE, "not_taken", str(error)[:200])
     except OutcomeUnknownError as error:
         return Answer(Handed.UNKNOWN, "broker", str(error)[:200])
     return Answer(Handed.SENT)

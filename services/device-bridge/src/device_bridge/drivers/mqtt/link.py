@@ -10,8 +10,10 @@ from typing import Any, Protocol
 from urllib.parse import unquote, urlsplit
 
 import aiomqtt
+from paho.mqtt.enums import MQTTErrorCode
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
+from paho.mqtt.reasoncodes import ReasonCode
 
 from copeck.messaging.backoff import Backoff
 from copeck.observability.metrics import Counter, Gauge
@@ -32,13 +34,22 @@ _WAITING_MAX = 10_000
 _HEARD_MAX = 50_000
 _EXPIRY_S_MAX = 2**32 - 1
 _REFUSED = 0x80
+_NOBODY = 0x10
 _STEADY_S = 5.0
 # paho's words for a message that it did not even begin to write; this client is thrown away with its queue then.
 _NOTHING_WRITTEN = frozenset({4, 15})
 
 
-class NotConnectedError(Exception):
-    """The broker is not there: nothing was sent."""
+class NotSentError(Exception):
+    """Certainly nothing was sent."""
+
+
+class NotConnectedError(NotSentError):
+    """The broker is not there."""
+
+
+class NotTakenError(NotSentError):
+    """The broker is there and refused a message, or has nobody to hand it to."""
 
 
 class OutcomeUnknownError(Exception):
@@ -85,7 +96,43 @@ class Publish(Protocol):
     """Says something to a machine."""
 
     async def __call__(self, broker: str, topic: str, payload: bytes, *, expires_in_s: float | None = None) -> None:
-        """Publish at a broker; NotConnectedError and OutcomeUnknownError as in `link.py`."""
+        """Publish at a broker; NotSentError and OutcomeUnknownError as in `link.py`."""
+
+
+class _Client(aiomqtt.Client):
+    """Hands on what a broker's receipt says: aiomqtt takes every receipt for a yes."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self._receipts: dict[int, asyncio.Future[int]] = {}
+
+    async def publish_and_read(
+        self, topic: str, payload: bytes, *, quality: int, properties: Properties | None, timeout_s: float
+    ) -> int:
+        """Publish, and return the code of the broker's receipt; MqttError as `publish` raises it."""
+        info = self._client.publish(topic, payload, quality, properties=properties)
+        if info.rc != MQTTErrorCode.MQTT_ERR_SUCCESS:
+            raise aiomqtt.MqttCodeError(info.rc, "Could not publish message")
+        if info.is_published():
+            return 0
+        # Receipts are read by the loop, so none can have come before this line.
+        receipt: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        self._receipts[info.mid] = receipt
+        try:
+            async with asyncio.timeout(timeout_s):
+                return await receipt
+        except TimeoutError:
+            raise aiomqtt.MqttError("Operation timed out") from None
+        finally:
+            self._receipts.pop(info.mid, None)
+
+    def _on_publish(
+        self, client: Any, userdata: Any, mid: int, reason_code: ReasonCode, properties: Properties
+    ) -> None:
+        receipt = self._receipts.get(mid)
+        if receipt is not None and not receipt.done():
+            receipt.set_result(reason_code.value)
+        super()._on_publish(client, userdata, mid, reason_code, properties)
 
 
 class Link:
@@ -95,7 +142,7 @@ class Link:
         self._profile = profile
         self._login = login
         self._on_message = on_message
-        self._client: aiomqtt.Client | None = None
+        self._client: _Client | None = None
         self._serving: asyncio.Task[None] | None = None
         self._stopping = asyncio.Event()
         self._up = asyncio.Event()
@@ -145,8 +192,6 @@ class Link:
         name = self._profile.name
         try:
             async with self._new_client() as client:
-                # Many commands are on their way at once; a warning about each of them helps nobody.
-                client.pending_calls_threshold = _WAITING_MAX
                 await self._subscribe(client)
                 self._client = client
                 self._up.set()
@@ -169,7 +214,7 @@ class Link:
                 raise aiomqtt.MqttError(f"the subscription to {topic} was refused")
             log.warning("broker %s has no accounts that could be made from here", self._profile.name)
 
-    def _new_client(self) -> aiomqtt.Client:
+    def _new_client(self) -> _Client:
         options: dict[str, Any] = {
             "keepalive": KEEPALIVE_S,
             "timeout": _TIMEOUT_S,
@@ -185,15 +230,23 @@ class Link:
             options |= {"protocol": aiomqtt.ProtocolVersion.V5, "clean_start": False, "properties": properties}
         else:
             options |= {"protocol": aiomqtt.ProtocolVersion.V311, "clean_session": False}
-        return aiomqtt.Client(**options)
+        return _Client(**options)
 
     async def publish(
-        self, topic: str, payload: bytes, *, quality: int = 1, expires_in_s: float | None = None, timeout_s: float = 5.0
+        self,
+        topic: str,
+        payload: bytes,
+        *,
+        quality: int = 1,
+        expires_in_s: float | None = None,
+        timeout_s: float = 5.0,
+        needs_reader: bool = False,
     ) -> None:
         """Publish, and wait for the broker's receipt.
 
-        NotConnectedError: nothing was sent. OutcomeUnknownError: it may have been. A message that expires while the
-        broker keeps it for a machine that is away is thrown away there, if the broker can do that.
+        NotSentError: nothing was sent. OutcomeUnknownError: it may have been. A message that expires while the broker
+        keeps it for a machine that is away is thrown away there, if the broker can do that. `needs_reader`: it counts
+        as not sent when the broker says that nobody is subscribed to it, neither now nor by a session that it keeps.
         """
         client = self._client
         if client is None:
@@ -204,11 +257,19 @@ class Link:
             properties = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]
             properties.MessageExpiryInterval = max(1, min(int(expires_in_s), _EXPIRY_S_MAX))
         try:
-            await client.publish(topic, payload, qos=quality, properties=properties, timeout=timeout_s)
+            code = await client.publish_and_read(
+                topic, payload, quality=quality, properties=properties, timeout_s=timeout_s
+            )
         except (aiomqtt.MqttError, OSError, ValueError) as error:
             if isinstance(error, aiomqtt.MqttCodeError) and error.rc in _NOTHING_WRITTEN:
                 PUBLISHED.labels(self._profile.name, "not_connected").inc()
                 raise NotConnectedError(self._profile.name) from error
             PUBLISHED.labels(self._profile.name, "unknown").inc()
             raise OutcomeUnknownError(str(error)) from error
+        if code >= _REFUSED:
+            PUBLISHED.labels(self._profile.name, "refused").inc()
+            raise NotTakenError(f"broker {self._profile.name} refused it with 0x{code:02x}")
+        if code == _NOBODY and needs_reader:
+            PUBLISHED.labels(self._profile.name, "unread").inc()
+            raise NotTakenError(f"broker {self._profile.name} has nobody to hand it to")
         PUBLISHED.labels(self._profile.name, "published").inc()
