@@ -56,7 +56,9 @@ def _change_merchant(seeds: Seeds) -> Call:
 @recipe("POST", MACHINES)
 def _add(seeds: Seeds) -> Call:
     texts = {"off": {"ru": "Мы спим", "en": "We sleep"}}
-    return Call("merchant", body=device_body(seeds, merchant_id=None, time_zone="Asia/Omsk", texts=texts))
+    return Call(
+        "merchant", body=device_body(seeds, merchant_id=None, model="mqtt-v1", time_zone="Asia/Omsk", texts=texts)
+    )
 
 
 @recipe("PATCH", MACHINE)

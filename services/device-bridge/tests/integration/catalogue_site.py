@@ -82,9 +82,9 @@ class Site:
         return owner
 
     async def device(self, owner: Person, code: str = "kofe-17", **changes: Any) -> str:
-        """Have a merchant add a machine."""
-        body = {"id": code, "name": "Lobby", "model": SILENT, **changes}
-        await owner.call("POST", "/devices", json=body, expect=201)
+        """Have a manager add a machine of a merchant's."""
+        body = {"id": code, "merchant_id": str(owner.user_id), "name": "Lobby", "model": SILENT, **changes}
+        await self.person("manager").call("POST", "/devices", json=body, expect=201)
         return code
 
     async def drink(self, owner: Person, code: str, value: str | None = "150.00", **changes: Any) -> None:

@@ -81,7 +81,7 @@ async def test_merchants_see_their_own_and_nothing_else(site: Site, owner: Perso
 @pytest.mark.covers("stop switch of a machine")
 async def test_a_machine_is_added_changed_stopped_and_started(site: Site, owner: Person) -> None:
     texts = {"off": {"ru": "Мы спим", "en": "We sleep"}}
-    body = {"id": "kofe-17", "name": "Lobby", "model": SILENT, "time_zone": "Asia/Omsk", "texts": texts}
+    body = {"id": "kofe-17", "name": "Lobby", "model": "mqtt-v1", "time_zone": "Asia/Omsk", "texts": texts}
     made = (await owner.call("POST", "/devices", json=body, expect=201)).json()
     assert made["merchant_id"] == str(owner.user_id)
     assert len(bytes.fromhex(made["link_key"])) == 32
@@ -122,7 +122,7 @@ async def test_a_stopped_merchant_takes_no_money(site: Site, owner: Person) -> N
 
 
 async def test_a_new_key_replaces_the_old_one(site: Site, owner: Person) -> None:
-    body = {"id": "kofe-17", "name": "Lobby", "model": SILENT}
+    body = {"id": "kofe-17", "name": "Lobby", "model": "mqtt-v1"}
     first = (await owner.call("POST", "/devices", json=body, expect=201)).json()["link_key"]
     path = "/devices/kofe-17"
     tag = await owner.tag(path)
@@ -159,13 +159,13 @@ async def test_only_a_machine_that_never_sold_is_deleted(site: Site, owner: Pers
 @pytest.mark.parametrize(
     ("body", "field"),
     [
-        ({"id": "a/b", "name": "x", "model": SILENT}, "id"),
-        ({"id": "orders", "name": "x", "model": SILENT}, "id"),
-        ({"id": "kofe-1", "name": " ", "model": SILENT}, "name"),
+        ({"id": "a/b", "name": "x", "model": "mqtt-v1"}, "id"),
+        ({"id": "orders", "name": "x", "model": "mqtt-v1"}, "id"),
+        ({"id": "kofe-1", "name": " ", "model": "mqtt-v1"}, "name"),
         ({"id": "kofe-1", "name": "x", "model": "toaster"}, "model"),
-        ({"id": "kofe-1", "name": "x", "model": SILENT, "texts": {"asleep": {}}}, "texts.asleep"),
-        ({"id": "kofe-1", "name": "x", "model": SILENT, "driver": {"a": 1.5}}, "driver.a"),
-        ({"id": "kofe-1", "name": "x", "model": SILENT, "colour": "red"}, "colour"),
+        ({"id": "kofe-1", "name": "x", "model": "mqtt-v1", "texts": {"asleep": {}}}, "texts.asleep"),
+        ({"id": "kofe-1", "name": "x", "model": "mqtt-v1", "driver": {"a": 1.5}}, "driver.a"),
+        ({"id": "kofe-1", "name": "x", "model": "mqtt-v1", "colour": "red"}, "colour"),
     ],
 )
 async def test_a_machine_that_cannot_be_is_refused(owner: Person, body: dict[str, object], field: str) -> None:
@@ -195,6 +195,24 @@ async def test_only_a_manager_says_where_a_machine_is_reached(site: Site, owner:
     file = 'id,name,location,time_zone,model,driver\nkofe-18,x,,UTC,frame-v1,"{""topic"": ""technical/kofe-17""}"\n'
     refused_file = await owner.upload("/devices/import", file, expect=422)
     assert refused_file["errors"][0]["field"] == "line 2: driver"
+
+
+async def test_only_a_manager_chooses_a_model_that_reports_no_cup(site: Site, owner: Person) -> None:
+    """Defect: a merchant made an unplugged machine a silent one, and was paid for every order of it."""
+    code, manager = await site.device(owner, model="mqtt-v1"), site.person("manager")
+    path, silent = f"/devices/{code}", {"model": SILENT}
+    refused = await owner.call("PATCH", path, json=silent, headers=await owner.tag(path), expect=403)
+    assert (refused.json()["type"].rpartition(":")[2], refused.json()["field"]) == ("forbidden", "model")
+    await owner.call("POST", "/devices", json={"id": "kofe-18", "name": "x", **silent}, expect=403)
+    header = "id,name,location,time_zone,model\n"
+    file = f"{header}{code},x,,UTC,{SILENT}\nkofe-18,x,,UTC,frame-v1\n"
+    refused_file = await owner.upload("/devices/import", file, expect=422)
+    assert [error["field"] for error in refused_file["errors"]] == ["line 2: model", "line 3: model"]
+    await manager.call("PATCH", path, json=silent, headers=await manager.tag(path))
+    kept = {"model": SILENT, "location": "Hall"}
+    await owner.call("PATCH", path, json=kept, headers=await owner.tag(path))
+    await owner.upload("/devices/import", f"{header}{code},Lobby,,UTC,{SILENT}\n")
+    await owner.call("PATCH", path, json={"model": "mqtt-v1"}, headers=await owner.tag(path))
 
 
 async def test_a_machine_elsewhere_is_one_machine_here(site: Site, owner: Person) -> None:
@@ -271,7 +289,8 @@ async def test_a_drink_that_cannot_be_is_refused(
 
 
 async def test_every_change_is_in_the_audit(site: Site, owner: Person) -> None:
-    code = await site.device(owner)
+    code = "kofe-17"
+    await owner.call("POST", "/devices", json={"id": code, "name": "Lobby", "model": "mqtt-v1"}, expect=201)
     await site.drink(owner, code)
     await owner.call("POST", f"/devices/{code}/stop", json={"reason": "the boiler leaks"})
     rows = site.sql("SELECT action, actor, reason FROM devices.audit ORDER BY id")

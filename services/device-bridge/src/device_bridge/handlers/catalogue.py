@@ -12,11 +12,11 @@ from copeck.kernel.ids import new_id
 from copeck.kernel.money import EXPONENTS
 from copeck.storage.errors import sqlstate_of
 from copeck.web.etag import check_if_match
-from device_bridge.domain.addresses import check_address
+from device_bridge.domain.addresses import check_address, check_model_choice
 from device_bridge.domain.catalogue_lines import RESERVED_IDS
 from device_bridge.domain.commission import COMMISSION_BPS_MAX
 from device_bridge.domain.model import Device, Drink, Merchant, Mode, PriceRule
-from device_bridge.drivers.registry import MODELS
+from device_bridge.drivers.registry import MODELS, policy_of
 from device_bridge.handlers.context import Work
 from device_bridge.handlers.steps import cancel_unpaid_of
 from device_bridge.store import devices, drinks, lookups, merchants
@@ -152,8 +152,11 @@ async def create_device(
     price_rule: PriceRule = "catalogue",
     by_manager: bool = False,
 ) -> Device:
-    """Add a machine. It sells once it is heard of, and has drinks with prices. Only a manager says its address."""
-    _check_model(model)
+    """Add a machine. It sells once it is heard of, and has drinks with prices.
+
+    Only a manager says its address, or chooses a model that reports no cup.
+    """
+    _check_model(model, by_manager=by_manager)
     if device_id in RESERVED_IDS:
         raise InvalidValueError("No machine can have this code: its page has another meaning.", "id")
     check_address({}, driver or {}, by_manager=by_manager)
@@ -188,9 +191,10 @@ async def create_device(
     return device
 
 
-def _check_model(model: str) -> None:
+def _check_model(model: str, *, by_manager: bool) -> None:
     if model not in MODELS:
         raise InvalidValueError(f"a model is one of {', '.join(sorted(MODELS))}", "model")
+    check_model_choice(policy_of(model), by_manager=by_manager)
 
 
 def _address_taken(device: Device) -> AddressTaken:
@@ -200,10 +204,13 @@ def _address_taken(device: Device) -> AddressTaken:
 async def change_device(
     work: Work, device_id: str, if_match: str, changes: Mapping[str, Any], *, by_manager: bool = False
 ) -> Device:
-    """Change a machine; whether it sells is changed by stopping and starting it. Only a manager moves its address."""
+    """Change a machine; whether it sells is changed by stopping and starting it.
+
+    Only a manager moves its address, or makes it a model that reports no cup.
+    """
     known = await _locked(work, device_id, if_match)
-    if "model" in changes:
-        _check_model(changes["model"])
+    if changes.get("model", known.model) != known.model:
+        _check_model(changes["model"], by_manager=by_manager)
     check_address(known.driver, changes.get("driver", known.driver), by_manager=by_manager)
     changed = replace(known, **changes, version=known.version + 1, updated_at=work.now)
     try:

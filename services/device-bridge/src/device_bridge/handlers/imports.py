@@ -4,10 +4,11 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from device_bridge.domain.addresses import AddressForbidden, check_address
+from device_bridge.domain.addresses import AddressForbidden, ModelForbidden, check_address, check_model_choice
 from device_bridge.domain.catalogue_files import CatalogueFile
 from device_bridge.domain.catalogue_lines import TEXT_COLUMNS, DeviceLine, DrinkLine
 from device_bridge.domain.model import Device, Drink
+from device_bridge.drivers.registry import policy_of
 from device_bridge.handlers import catalogue
 from device_bridge.handlers.context import Work
 from device_bridge.store import drinks, lookups
@@ -79,7 +80,7 @@ async def devices_of(work: Work, merchant_id: UUID | None, file: CatalogueFile[D
         before = known.get(one.value.id)
         problem = _problem(one.value, before, merchant_id, there)
         if problem is None and merchant_id is not None:
-            problem = _misaddressed(one.value, file.columns, before)
+            problem = _forbidden(one.value, file.columns, before)
         if problem is not None:
             refused[one.line] = problem
     file.refuse(refused)
@@ -104,14 +105,15 @@ async def devices_of(work: Work, merchant_id: UUID | None, file: CatalogueFile[D
     return Taken(created, changed)
 
 
-def _misaddressed(line: DeviceLine, columns: frozenset[str], before: Device | None) -> tuple[str, str] | None:
-    """Return what is wrong with a line of a merchant's file that says where a machine is reached."""
-    if "driver" not in columns:
-        return None
+def _forbidden(line: DeviceLine, columns: frozenset[str], before: Device | None) -> tuple[str, str] | None:
+    """Return what is wrong with a line of a merchant's file that says what only a manager does."""
     try:
-        check_address(before.driver if before else {}, line.driver, by_manager=False)
-    except AddressForbidden as error:
-        return "driver", str(error)
+        if "driver" in columns:
+            check_address(before.driver if before else {}, line.driver, by_manager=False)
+        if before is None or line.model != before.model:
+            check_model_choice(policy_of(line.model), by_manager=False)
+    except (AddressForbidden, ModelForbidden) as error:
+        return error.field or "line", error.detail
     return None
 
 
