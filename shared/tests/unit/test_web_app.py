@@ -227,6 +227,23 @@ async def test_null_bytes_in_addresses_are_refused(client: httpx2.AsyncClient) -
     check_problem(await client.get("/list?cursor=%ff"), 422, "invalid-text", "query")
 
 
+@pytest.mark.parametrize(
+    ("content_type", "body"),
+    [
+        ("application/x-www-form-urlencoded", b"count=1&drink=%00"),
+        ("application/x-www-form-urlencoded; charset=utf-8", b"drink=a\x00b"),
+        (
+            "multipart/form-data; boundary=x",
+            b'--x\r\nContent-Disposition: form-data; name="drink"\r\n\r\n\x00\r\n--x--\r\n',
+        ),
+    ],
+)
+async def test_null_bytes_in_forms_are_refused(client: httpx2.AsyncClient, content_type: str, body: bytes) -> None:
+    """Defect: a form with a null byte reached the database and was answered 500."""
+    answer = await client.post("/orders", content=body, headers={"content-type": content_type})
+    check_problem(answer, 422, "invalid-text", "body")
+
+
 async def test_errors_tell_nothing_about_the_inside(client: httpx2.AsyncClient) -> None:
     body = check_problem(await client.get("/boom"), 500, "internal")
     assert "secret" not in str(body)

@@ -30,16 +30,6 @@ invoices = sa.Table(
     sa.Column("updated_at", _MOMENT),
 )
 
-invoice_events = sa.Table(
-    "invoice_events_v1",
-    metadata,
-    sa.Column("invoice_id", _UUID),
-    sa.Column("version", sa.Integer),
-    sa.Column("event", sa.Text),
-    sa.Column("status", sa.Text),
-    sa.Column("at", _MOMENT),
-)
-
 refunds = sa.Table(
     "refunds_v1",
     metadata,

@@ -339,7 +339,9 @@ async def test_unreadable_requests_have_a_page(site: Buyers) -> None:
     assert refusal_in(answer.text) == "invalid-value"
     assert (await site.http.get("/m/orders/none/status")).headers["Content-Type"] == "application/problem+json"
     form = await site.form()
-    assert refusal_in((await site.send(form | {"form_key": "x"}, expect=422)).text) == "invalid-value"
+    for odd in ({"form_key": "x"}, {"drink": "a b"}, {"size": "gigantic"}):
+        assert refusal_in((await site.send(form | odd, expect=422)).text) == "invalid-value"
+    await site.send(form | {"drink": "\x00"}, expect=422)
 
 
 async def test_orders_are_limited_by_address_and_by_machine(

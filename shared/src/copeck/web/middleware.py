@@ -31,6 +31,11 @@ _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"
 # How JSON can say a null byte or half of a surrogate pair; anything else cannot yield text that Postgres refuses.
 _SUSPECT = re.compile(rb"\\u0000|\\u[dD][89a-fA-F]")
 _JSON_DEPTH_MAX = 64
+_FORM_NULLS: Mapping[str, tuple[bytes, ...]] = {
+    "application/x-www-form-urlencoded": (b"\x00", b"%00"),
+    "multipart/form-data": (b"\x00",),
+}
+"""How a form can say a null byte."""
 
 
 async def _answer(scope: Scope, receive: Receive, send: Send, problem: Problem) -> None:
@@ -135,8 +140,8 @@ class BodyGuard:
     """Reads the body up to the limit before any route sees it, and refuses text that no database column can hold.
 
     The limit holds for chunked bodies too. JSON with a null character or half a surrogate pair answers 422; so does a
-    path or query with a null byte. Bodies for `raw_prefixes` (provider callbacks, kept as they are) are not read.
-    `bytes_max_of` names paths that have a limit of their own.
+    form, a path or a query with a null byte. Bodies for `raw_prefixes` (provider callbacks, kept as they are) are not
+    read. `bytes_max_of` names paths that have a limit of their own.
     """
 
     def __init__(
@@ -230,7 +235,10 @@ def _check_address(scope: Scope, *, is_raw: bool) -> None:
 
 
 def _check_text(content_type: str, body: bytes) -> None:
-    if "json" not in content_type.lower() or not _SUSPECT.search(body):
+    content_type = content_type.lower()
+    if any(null in body for null in _FORM_NULLS.get(content_type.partition(";")[0].strip(), ())):
+        raise _bad_text("body")
+    if "json" not in content_type or not _SUSPECT.search(body):
         return
     try:
         parsed = json.loads(body)

@@ -15,9 +15,11 @@ from copeck.web.problems import unavailable
 from device_bridge.api.buyers import ordering
 from device_bridge.api.buyers.choosing import Line, Menu, SignedLink, check_link, menu_of, signed_link
 from device_bridge.api.dependencies import PREFIX, Ctx
+from device_bridge.domain.catalogue_lines import DRINK_ID
 from device_bridge.domain.contacts import CHARS_MAX, ContactInvalid, read_contact
 from device_bridge.domain.errors import DeviceUnknown, DrinkUnknown, LinkReplayed, LinkStale, OrderExpired
 from device_bridge.domain.machine import Status
+from device_bridge.domain.model import Size
 from device_bridge.handlers.context import Context
 from device_bridge.pages.live import STREAM_S_MAX, Live, stream
 from device_bridge.pages.refusals import BuyersPages, place_of
@@ -251,8 +253,8 @@ async def make_order(
     request: Request,
     context: Ctx,
     device: str,
-    drink: Annotated[str, Form(max_length=64)],
-    size: Annotated[str, Form(max_length=16)],
+    drink: Annotated[str, Form(pattern=DRINK_ID, max_length=64)],
+    size: Annotated[Size, Form()],
     form_key: Annotated[str, Form(pattern=r"^[0-9a-f-]{36}$")],
     contact: Annotated[str, Form(max_length=300)] = "",
     price_minor: Annotated[int | None, Form(ge=1, le=10**12)] = None,

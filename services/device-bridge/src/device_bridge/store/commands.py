@@ -181,14 +181,3 @@ async def add_reports(tx: AsyncConnection, reports: Sequence[Report], received_a
         for place, report in enumerate(reports)
     ]
     return {(row.command_id, row.state, row.at) for row in await _ADD_REPORTS(tx, rows)}
-
-
-async def reports_of(tx: AsyncConnection, command_ids: Sequence[UUID]) -> list[Report]:
-    """Return what was reported on commands, in the order of arrival."""
-    query = (
-        sa.select(brew_reports)
-        .where(brew_reports.c.command_id.in_(list(command_ids)))
-        .order_by(brew_reports.c.received_at)
-        .limit(500)
-    )
-    return [Report(**{name: getattr(row, name) for name in _REPORT_FIELDS}) for row in await tx.execute(query)]
