@@ -1,8 +1,8 @@
 """What machines said over MQTT, until it is worked on.
 
 Reports of one machine are worked on in their order, and each is confirmed to its machine after its commit. Of a
-machine's states and prices only the last one counts. States and heartbeats are collected: a fleet of thousands costs a
-few statements each time.
+machine's states only the last one counts, of its prices the last of each drink and size: a message need not hold a
+whole menu. States and heartbeats are collected: a fleet of thousands costs a few statements each time.
 """
 
 import asyncio
@@ -19,7 +19,7 @@ from copeck.storage.errors import is_transient
 from device_bridge.domain.model import Report
 from device_bridge.drivers.mqtt.directory import Directory
 from device_bridge.drivers.mqtt.link import NotSentError, OutcomeUnknownError, Publish
-from device_bridge.drivers.mqtt.newest import Newest, Said
+from device_bridge.drivers.mqtt.newest import Kept, Newest, Prices, Said, merge_prices
 from device_bridge.drivers.mqtt.profiles import Heard, Profile
 from device_bridge.handlers import reports
 from device_bridge.handlers.reports import SaidOfItself
@@ -49,7 +49,7 @@ _TRIES_MAX = 5
 _RAW_CHARS_MAX = 500
 
 T = TypeVar("T")
-Work = Callable[[Profile, Heard, str, bytes], Awaitable[None]]
+Work = Callable[[Profile, Heard, str, T], Awaitable[None]]
 
 
 class Hearing:
@@ -64,8 +64,8 @@ class Hearing:
         self._reports: list[asyncio.Queue[Said]] = [
             asyncio.Queue(_QUEUE_MAX) for _ in range(settings.reports_concurrency)
         ]
-        self._states = Newest()
-        self._prices = [Newest() for _ in range(_PRICES_SIDE_BY_SIDE)]
+        self._states = Newest[bytes]()
+        self._prices = [Newest(merge_prices) for _ in range(_PRICES_SIDE_BY_SIDE)]
         self._directory = Directory()
 
     def attach(self, context: "Context") -> None:
@@ -103,7 +103,12 @@ class Hearing:
         elif heard.heard == "state":
             self._states.put(said)
         else:
-            self._prices[shard % len(self._prices)].put(said)
+            try:
+                prices = prices_of(payload)
+            except ContractError as error:
+                self._set_aside(said, error)
+                return
+            self._prices[shard % len(self._prices)].put((profile, heard, prices, said[3]))
 
     async def _flush_heartbeats(self) -> None:
         backoff, failures = Backoff(), 0
@@ -220,17 +225,17 @@ class Hearing:
             raise ContractError(f"nobody knows the machine {heard.machine!r} of {profile.name}")
         return device_id
 
-    def _set_aside(self, said: Said, error: ContractError) -> None:
-        _, heard, payload, _ = said
-        log.warning("%s of %s is set aside: %s: %r", heard.heard, heard.machine, error, payload[:_RAW_CHARS_MAX])
+    def _set_aside(self, said: Kept[Any], error: ContractError) -> None:
+        _, heard, what, _ = said
+        log.warning("%s of %s is set aside: %s: %s", heard.heard, heard.machine, error, _raw(what))
         self._note(said, "unreadable")
 
-    def _note(self, said: Said, outcome: str) -> None:
+    def _note(self, said: Kept[Any], outcome: str) -> None:
         profile, heard, _, arrived = said
         HEARD.labels(profile.name, heard.heard, outcome).inc()
         HEARD_SECONDS.labels(heard.heard).observe(asyncio.get_running_loop().time() - arrived)
 
-    async def _work_on_prices(self, newest: Newest) -> None:
+    async def _work_on_prices(self, newest: Newest[Prices]) -> None:
         backoff, failures = Backoff(), 0
         while True:
             said = await newest.get()
@@ -245,12 +250,12 @@ class Hearing:
         for profile, heard, _, _ in batch:
             HEARD.labels(profile.name, heard.heard, "retried").inc()
 
-    async def _done(self, said: Said, work: Work) -> bool:
+    async def _done(self, said: Kept[T], work: Work[T]) -> bool:
         """Work on one message; False when the same may succeed later, which only faults of Postgres can say."""
-        profile, heard, payload, _ = said
+        profile, heard, what, _ = said
         outcome = "done"
         try:
-            await work(profile, heard, await self._device_of(profile, heard), payload)
+            await work(profile, heard, await self._device_of(profile, heard), what)
         except ContractError as error:
             self._set_aside(said, error)
             return True
@@ -260,7 +265,7 @@ class Hearing:
                 return False
             # Never confirmed, so the machine says it again, and it is seen again.
             outcome = "failed"
-            log.exception("%s of %s failed: %r", heard.heard, heard.machine, payload[:_RAW_CHARS_MAX])
+            log.exception("%s of %s failed: %s", heard.heard, heard.machine, _raw(what))
         self._note(said, outcome)
         return True
 
@@ -282,9 +287,10 @@ class Hearing:
     async def _state(self, _profile: Profile, heard: Heard, device_id: str, payload: bytes) -> None:
         await reports.on_states(self._attached, [state_of(device_id, heard, payload)])
 
-    async def _telemetry(self, _profile: Profile, _heard: Heard, device_id: str, payload: bytes) -> None:
+    async def _telemetry(self, _profile: Profile, _heard: Heard, device_id: str, prices: Prices) -> None:
+        lines = [(drink, size, price) for (drink, size), price in prices.items()]
         try:
-            await reports.on_prices(self._attached, device_id, prices_of(payload))
+            await reports.on_prices(self._attached, device_id, lines)
         except DomainError as error:
             log.info("prices of %s were refused: %s", device_id, error.detail)
 
@@ -293,6 +299,10 @@ class Hearing:
         if self._context is None:
             raise RuntimeError("the loop was not attached to a context")
         return self._context
+
+
+def _raw(what: object) -> str:
+    return repr(what)[:_RAW_CHARS_MAX]
 
 
 def _note_refused(report: Report, error: DomainError) -> None:

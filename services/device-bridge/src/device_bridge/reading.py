@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 from copeck.contracts.base import ContractError
 from copeck.contracts.machines import MachineAck, MachineState, MachineTelemetry, read_payload
 from device_bridge.domain.model import Report
+from device_bridge.drivers.mqtt.newest import Prices
 from device_bridge.drivers.mqtt.profiles import Heard
 from device_bridge.handlers.reports import SaidOfItself
 
@@ -38,10 +39,10 @@ def state_of(device_id: str, _heard: Heard, payload: bytes) -> SaidOfItself:
     )
 
 
-def prices_of(payload: bytes) -> list[tuple[str, str, int]]:
-    """Return the prices that are set in a machine: drink, size, minor units."""
+def prices_of(payload: bytes) -> Prices:
+    """Return the prices that are set in a machine."""
     telemetry = read_payload(MachineTelemetry, payload)
-    return [(line.drink, line.size, line.price_minor) for line in telemetry.prices]
+    return {(line.drink, line.size): line.price_minor for line in telemetry.prices}
 
 
 def _moment(at_ms: int) -> datetime:

@@ -18,7 +18,8 @@ from device_bridge.drivers.mqtt.profiles import PROFILES
 from device_bridge.handlers import reports
 from device_bridge.handlers.reports import SaidOfItself
 from device_bridge.hearing import Hearing
-from device_bridge.store import commands
+from device_bridge.store import commands, drinks
+from tests.support.cups import a_drink
 
 from .fleet import Fleet
 
@@ -218,3 +219,33 @@ async def test_one_report_that_cannot_be_stored_holds_no_neighbour_up(
     assert sizes == [3, 1, 1, 1]
     assert [(await fleet.ends(order))[0] for order, _ in brewed] == ["successful", "make_pending", "successful"]
     assert not [topic for topic in confirmed if str(poison) in topic]
+
+
+async def test_prices_of_two_messages_that_wait_are_both_known(fleet: Fleet) -> None:
+    """Defect: a second part of a menu took the place of the first, whose old prices went on selling."""
+    await fleet.device()
+    async with fleet.context.database.transaction() as tx:
+        await drinks.put(tx, a_drink(drink_id="tea"))
+
+    async def publish(_broker: str, _topic: str, _payload: bytes, *, expires_in_s: float | None = None) -> None:
+        raise AssertionError(expires_in_s)
+
+    hearing = Hearing(fleet.context.settings, publish)
+    hearing.attach(fleet.context)
+    profile = PROFILES["own"]
+    heard = profile.read_topic("cm/v1/kiosk-1/telemetry")
+    for drink, price in (("latte", 16_000), ("tea", 9_000), ("latte", 17_000)):
+        line = {"drink": drink, "size": "medium", "price_minor": price}
+        hearing.hear(profile, heard, json.dumps({"v": 1, "prices": [line]}).encode())
+    running = [asyncio.create_task(worker) for worker in hearing.workers()]
+
+    async def known() -> bool:
+        rows = await fleet.rows("SELECT drink_id, telemetry_price_minor FROM devices.drinks ORDER BY drink_id")
+        return [tuple(row.values()) for row in rows] == [("latte", 17_000), ("tea", 9_000)]
+
+    try:
+        await eventually(known)
+    finally:
+        for task in running:
+            task.cancel()
+        await asyncio.gather(*running, return_exceptions=True)

@@ -15,7 +15,7 @@ from device_bridge.drivers.accounts import rights_of, username_of
 from device_bridge.drivers.frame import FrameDriver
 from device_bridge.drivers.mqtt import MqttDriver
 from device_bridge.drivers.mqtt.link import Login, NotConnectedError, NotTakenError, OutcomeUnknownError
-from device_bridge.drivers.mqtt.newest import Newest, Said
+from device_bridge.drivers.mqtt.newest import PRICES_MAX, Newest, Prices, Said, merge_prices
 from device_bridge.drivers.mqtt.profiles import PROFILES, Heard
 from device_bridge.drivers.registry import MODELS, build_drivers, policy_of
 from device_bridge.drivers.tmetr import TmetrClient, TmetrDriver, mapping
@@ -244,7 +244,7 @@ def test_a_machines_rights_are_its_own_topics() -> None:
 
 
 async def test_of_a_machines_states_only_the_last_counts() -> None:
-    newest = Newest()
+    newest = Newest[bytes]()
 
     def said(machine: str, payload: bytes) -> Said:
         return (PROFILES["own"], Heard(machine, "state"), payload, 0.0)
@@ -260,6 +260,21 @@ async def test_of_a_machines_states_only_the_last_counts() -> None:
     await asyncio.sleep(0)
     newest.put_back(said("c", b"5"))
     assert (await waiting)[2] == b"5"
+
+
+async def test_of_a_machines_prices_the_last_of_each_line_counts() -> None:
+    newest = Newest(merge_prices)
+    profile, heard = PROFILES["own"], Heard("a", "telemetry")
+    latte, mocha, tea = ("latte", "small"), ("mocha", "small"), ("tea", "small")
+    newest.put((profile, heard, {latte: 1, mocha: 1}, 1.0))
+    newest.put((profile, heard, {mocha: 2}, 2.0))
+    assert await newest.get() == (profile, heard, {latte: 1, mocha: 2}, 1.0)
+    newest.put((profile, heard, {mocha: 4}, 4.0))
+    newest.put_back((profile, heard, {mocha: 3, tea: 3}, 3.0))
+    assert await newest.get() == (profile, heard, {mocha: 4, tea: 3}, 3.0)
+    menu: Prices = {(f"d{number}", "small"): number for number in range(PRICES_MAX)}
+    merged = merge_prices(menu, {tea: 1})
+    assert (len(merged), merged[tea], ("d0", "small") in merged) == (PRICES_MAX, 1, False)
 
 
 NOW = datetime(2026, 11, 30, 12, tzinfo=UTC)
