@@ -1,10 +1,11 @@
 """Instructions whose events never reached the gateway: what the updater's views say is owed is done all the same."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
+import httpx2
 import pytest
 import sqlalchemy as sa
 
@@ -16,7 +17,7 @@ from payments_gateway.handlers.context import Context
 from payments_gateway.store import attempts as attempt_store
 from payments_gateway.tables import operations
 
-from .conftest import PAYER, Emulator
+from .conftest import PAYER, PREFIX, Emulator, payment
 from .test_gateway_operations import World
 
 pytestmark = pytest.mark.integration
@@ -126,3 +127,22 @@ async def test_the_end_of_a_hold_that_is_refused_is_tried_again_but_not_for_ever
     assert (await world.until(again, "succeeded"))[-1] == "succeeded"
     assert (await world.statuses("payment"))[-1] == end
     assert len({row["idempotency_key"] for row in await world.table("operations")}) == 3
+
+
+@pytest.mark.parametrize("status", ["canceled", "paid"])
+async def test_an_invoice_whose_last_event_never_came_is_not_charged(
+    client: httpx2.AsyncClient,
+    told: Callable[..., Awaitable[UUID]],
+    notify: Callable[..., Awaitable[httpx2.Response]],
+    state: Database,
+    status: str,
+) -> None:
+    checked, shown, started = [await told() for _ in range(3)]
+    assert (await notify("check", payment(checked))).json() == {"code": 0}
+    for invoice_id in (checked, shown, started):
+        await _invoice(state, invoice_id, status)
+    assert (await notify("check", payment(checked))).json() != {"code": 0}
+    assert (await client.post(f"{PREFIX}/pay/{started}", headers={"Idempotency-Key": "1"})).status_code == 409
+    page = (await client.get(f"{PREFIX}/pay/{shown}")).json()
+    assert (page["status"], page["payable"], page["widget"]) == (status, False, None)
+    assert (await client.get(f"{PREFIX}/invoices/{started}")).json()["status"] == status

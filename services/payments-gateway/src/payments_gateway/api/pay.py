@@ -160,7 +160,7 @@ async def status(context: ContextDep, invoice_id: UUID, wait_s: PreferWait) -> I
         return seen if seen.status not in _SETTLED or seen.failure else None
 
     seen = await wait_until(settled, wait_s) if wait_s else None
-    seen = seen or await pay.see(context, invoice_id)
+    seen = seen or await pay.refreshed(context, await pay.see(context, invoice_id))
     attempt = None
     if seen.attempt is not None:
         failure = seen.failure

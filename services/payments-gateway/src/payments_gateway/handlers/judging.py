@@ -79,7 +79,12 @@ async def judge(context: Context, tx: AsyncConnection, batch: list[Arrived], now
     # Operations before invoices, as whoever executes operations locks them.
     of_payouts = {arrived.id: await _payout(tx, arrived, now) for arrived in batch if _tells_of_payout(arrived)}
     invoice_ids = [None if arrived.id in of_payouts else await _invoice_of(tx, arrived) for arrived in batch]
-    known = await _known(tx, {item for item in invoice_ids if item is not None}, now)
+    asked = {
+        invoice_id
+        for arrived, invoice_id in zip(batch, invoice_ids, strict=True)
+        if arrived.kind is NotificationKind.CHECK and invoice_id is not None
+    }
+    known = await _known(tx, {item for item in invoice_ids if item is not None}, asked, now)
     stopped = await _stopped(tx, batch)
     changes, reports, judged = Changes(), list[Envelope](), list[Judged]()
     for arrived, invoice_id in zip(batch, invoice_ids, strict=True):
@@ -127,12 +132,16 @@ async def _stopped(tx: AsyncConnection, batch: list[Arrived]) -> dict[str, Switc
     return {item.name: item for item in await switch_store.stopped_of(tx, DEPOSITS, *asking)} if asking else {}
 
 
-async def _known(tx: AsyncConnection, invoice_ids: set[UUID], now: datetime) -> dict[UUID, Known]:
-    """Load invoices; those whose events are late are taken over from the State Storage first."""
+async def _known(tx: AsyncConnection, invoice_ids: set[UUID], asked: set[UUID], now: datetime) -> dict[UUID, Known]:
+    """Load invoices; those whose events are late are taken over from the State Storage first.
+
+    So are those that a provider asks about: a copy whose events got lost must not let it charge for nothing.
+    """
     known = await hearing_store.load(tx, invoice_ids)
-    missing = invoice_ids - set(known)
-    if missing and await invoice_store.adopt(tx, missing, now):
-        known |= await hearing_store.load(tx, missing)
+    payable = {invoice_id for invoice_id in asked & set(known) if known[invoice_id].invoice.payable_at(now)}
+    wanted = (invoice_ids - set(known)) | payable
+    if wanted and (adopted := await invoice_store.adopt(tx, wanted, now)):
+        known |= await hearing_store.load(tx, adopted)
     return known
 
 

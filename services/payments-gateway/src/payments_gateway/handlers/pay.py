@@ -12,7 +12,7 @@ from copeck.kernel.errors import DomainError, NotFoundError
 from copeck.kernel.ids import id_time, is_v7
 from copeck.web.wait import wait_until
 from payments_gateway.domain.hearing import new_attempt
-from payments_gateway.domain.invoices import ATTEMPTS_MAX, Invoice, NotPayableError, TooManyAttemptsError
+from payments_gateway.domain.invoices import ATTEMPTS_MAX, PAYABLE, Invoice, NotPayableError, TooManyAttemptsError
 from payments_gateway.domain.models import Attempt
 from payments_gateway.domain.provider import AttemptStatus, Shop, WidgetOrder
 from payments_gateway.domain.switches import Stopped, payment_switches
@@ -90,7 +90,17 @@ async def see_soon(context: Context, invoice_id: UUID) -> Seen:
             return await see(context, invoice_id) if adopted else None
 
     seen = await wait_until(known, _ISSUE_WAIT_S if _is_fresh(context, invoice_id) else 0)
-    return seen or await see(context, invoice_id)
+    return await refreshed(context, seen or await see(context, invoice_id))
+
+
+async def refreshed(context: Context, seen: Seen) -> Seen:
+    """Return the invoice anew if it looks open and the State Storage knows better: its last event may have got lost."""
+    if seen.invoice.status not in PAYABLE:
+        return seen
+    invoice_id = seen.invoice.invoice_id
+    async with context.database.transaction() as tx:
+        adopted = await invoice_store.adopt(tx, [invoice_id], context.clock.now())
+    return await see(context, invoice_id) if adopted else seen
 
 
 def _is_fresh(context: Context, invoice_id: UUID) -> bool:
@@ -156,6 +166,7 @@ async def start(context: Context, invoice_id: UUID, key: str, request_hash: str,
 async def _start(
     context: Context, tx: AsyncConnection, invoice_id: UUID, key: str, now: datetime
 ) -> tuple[Invoice, Attempt]:
+    await invoice_store.adopt(tx, [invoice_id], now)
     invoice = await _invoice(tx, invoice_id)
     if not invoice.payable_at(now):
         raise NotPayableError(f"the invoice is {invoice.status_at(now)}")

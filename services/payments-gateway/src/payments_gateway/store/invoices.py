@@ -56,6 +56,12 @@ def _values(event: InvoiceEvent, correlation_id: str | None, now: datetime) -> d
 
 
 _CHANGES = ", ".join(f"{column.name} = excluded.{column.name}" for column in invoices.columns if not column.primary_key)
+# The story that an invoice belongs to is told by its events alone.
+_NEWS = ", ".join(
+    f"{column.name} = excluded.{column.name}"
+    for column in invoices.columns
+    if not column.primary_key and column.name != "correlation_id"
+)
 _PROJECT = BulkInsert(
     invoices,
     [column.name for column in invoices.columns],
@@ -63,35 +69,36 @@ _PROJECT = BulkInsert(
 )
 
 
-# The State Storage's own view: read only when the bus is late, so that nobody has to wait for it.
-_ADOPT = sa.text("""
+# The State Storage's own view: read when the bus is late, so that nobody has to wait for it, and where money is about
+# to be asked for, since a lost event would leave the copy payable. What is as new already is not even locked.
+_ADOPT = sa.text(f"""
 INSERT INTO gateway.invoices (invoice_id, version, status, kind, product, account, payer, amount_minor, currency,
     description, capture, expires_at, failure_code, failure_reason, correlation_id, updated_at, beneficiary, titles)
 SELECT id, version, status, kind, product, account, payer, amount_minor, currency,
     description, capture, expires_at, failure_code, failure_reason, NULL, :now, beneficiary,
     jsonb_strip_nulls(jsonb_build_object('ru', "references" ->> 'title_ru', 'en', "references" ->> 'title_en'))
-FROM state_api.invoices_v1 WHERE id = ANY(:ids)
+FROM state_api.invoices_v1 AS told WHERE id = ANY(:ids) AND NOT EXISTS (
+    SELECT FROM gateway.invoices AS known WHERE known.invoice_id = told.id AND known.version >= told.version
+)
 ORDER BY id
-ON CONFLICT (invoice_id) DO NOTHING
+ON CONFLICT (invoice_id) DO UPDATE SET {_NEWS} WHERE invoices.version < excluded.version
 RETURNING invoice_id
-""").bindparams(
+""").bindparams(  # noqa: S608  names of columns, all ours
     sa.bindparam("ids", type_=ARRAY(PG_UUID(as_uuid=True))), sa.bindparam("now", type_=sa.DateTime(timezone=True))
 )
 
 
-async def adopt(tx: AsyncConnection, invoice_ids: Iterable[UUID], now: datetime) -> bool:
-    """Take over invoices whose events have not arrived yet from the State Storage; tell whether there were any."""
-    return bool((await tx.execute(_ADOPT, {"ids": list(invoice_ids), "now": now})).all())
+async def adopt(tx: AsyncConnection, invoice_ids: Iterable[UUID], now: datetime) -> set[UUID]:
+    """Take over from the State Storage what it knows better than we do; returns which invoices those were."""
+    return {row.invoice_id for row in await tx.execute(_ADOPT, {"ids": list(invoice_ids), "now": now})}
 
 
 async def known(tx: AsyncConnection, invoice_ids: Iterable[UUID], now: datetime) -> dict[UUID, Invoice]:
-    """Return invoices as they are known, after taking over those whose events have not arrived yet."""
+    """Return invoices that are about to be charged, as the State Storage knows them where our copies are behind."""
     wanted = set(invoice_ids)
-    query = sa.select(invoices).where(invoices.c.invoice_id.in_(wanted))
-    found = {row.invoice_id: from_row(row) for row in await tx.execute(query)}
-    if wanted - set(found) and await adopt(tx, wanted - set(found), now):
-        found = {row.invoice_id: from_row(row) for row in await tx.execute(query)}
-    return found
+    if wanted:
+        await adopt(tx, wanted, now)
+    return await get_many(tx, wanted)
 
 
 async def get(tx: AsyncConnection, invoice_id: UUID) -> Invoice | None:
