@@ -184,19 +184,24 @@ def test_payouts_that_should_be_executed_are_found_by_their_last_debit(
     assert gateway.execute(query, old).fetchall() == []
 
 
-def test_requested_refunds_are_found_by_the_range_of_their_ids(
+def test_requested_refunds_are_found_by_the_moment_of_the_request(
     gateway: psycopg.Connection, database_urls: dict[str, str]
 ) -> None:
-    """A refund is requested when it is made, so its id says when: the view of all refunds is enough."""
+    """Not by its id, which sorts by the cause: a late payment may have been reported long before it was decided."""
     fill(
         database_urls["admin"],
-        "INSERT INTO state.refunds SELECT gen_random_uuid(), state.uuid7_bound(%(now)s - i * interval '1 second'), 1, "
+        "INSERT INTO state.refunds SELECT gen_random_uuid(), "
+        "state.uuid7_bound(%(now)s - interval '1 day' - i * interval '1 second'), 1, "
         "CASE WHEN i %% 10 = 0 THEN 'requested' ELSE 'succeeded' END, 'requested', 'revenue:x', 100, 0, 'RUB', NULL, "
-        "'mock', 'main', 't', '', '', '', '', %(now)s, %(now)s FROM generate_series(1, 5000) AS i",
+        "'mock', 'main', 't', '', '', '', '', %(now)s - i * interval '1 second', %(now)s "
+        "FROM generate_series(1, 5000) AS i",
         "ANALYZE state.refunds",
     )
-    query = "SELECT id FROM state_api.refunds_v1 WHERE id >= %(since)s AND status = 'requested' ORDER BY id LIMIT 500"
-    parameters = {"since": first_id_at(NOW - timedelta(minutes=10, milliseconds=500))}
+    query = (
+        "SELECT id FROM state_api.refunds_v1 WHERE created_at >= %(since)s AND status = 'requested' "
+        "ORDER BY created_at LIMIT 500"
+    )
+    parameters = {"since": NOW - timedelta(minutes=10, milliseconds=500)}
     nodes = explained(gateway, query, parameters)
-    assert {node["Index Name"] for node in nodes if "Index Name" in node} == {"refunds_id_key"}
+    assert {node["Index Name"] for node in nodes if "Index Name" in node} == {"refunds_created"}
     assert len(gateway.execute(query, parameters).fetchall()) == 60

@@ -33,7 +33,7 @@ _REFUND = sa.text("""
 INSERT INTO state.refunds (invoice_id, id, version, status, origin, source, amount_minor, commission_minor, currency,
     provider, shop, transaction, refund_transaction, reason, failure_code, failure_reason, created_at, updated_at)
 VALUES (:invoice, :id, 1, 'requested', 'requested', 'revenue:cinema', 19900, 0, 'RUB', 'cloudpayments', 'main',
-    :transaction, '', '', '', '', now(), now())
+    :transaction, '', '', '', '', :at, :at)
 """)
 _STEP = sa.text("""
 INSERT INTO state.transitions (aggregate_id, version, aggregate, event, status, changes, cause_id, cause_type, actor,
@@ -59,12 +59,14 @@ async def _invoice(state: Database, invoice_id: UUID, status: str, payment: Any 
         await tx.execute(_INVOICE, {"id": invoice_id, "status": status, "account": PAYER, "payment": payment})
 
 
-async def test_a_refund_whose_event_never_came_is_made_once(world: World, state: Database) -> None:
+@pytest.mark.parametrize("older", [timedelta(), timedelta(hours=3)], ids=["own id", "id of an old cause"])
+async def test_a_refund_whose_event_never_came_is_made_once(world: World, state: Database, older: timedelta) -> None:
     invoice_id, transaction = await world.paid()
     await _invoice(state, invoice_id, "paid")
-    asked_at = SystemClock().now() - timedelta(minutes=1)
+    assert await catch_up.run(world.context) == 0
+    asked_at = SystemClock().now() - timedelta(seconds=20)
     async with state.transaction() as tx:
-        values = {"invoice": invoice_id, "id": id_at(asked_at), "transaction": transaction}
+        values = {"invoice": invoice_id, "id": id_at(asked_at - older), "transaction": transaction, "at": asked_at}
         await tx.execute(_REFUND, values)
     taken: list[UUID] = []
     world.context.enqueue = taken.extend

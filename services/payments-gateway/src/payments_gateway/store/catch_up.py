@@ -10,7 +10,6 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from copeck.kernel.ids import first_id_at
 from payments_gateway.domain.models import OperationKind, OperationStatus
 from payments_gateway.tables import operations
 
@@ -26,17 +25,18 @@ WHERE owed.debited_at >= :since AND owed.debited_at < :until AND owed.status = '
   )
 ORDER BY owed.debited_at LIMIT :most
 """).bindparams(sa.bindparam("providers", type_=ARRAY(sa.Text)))
-# A refund's id is made with its request, and sorts by that moment.
+# By the moment of the decision: the id of a refund that a late payment caused sorts by that payment's report, which may
+# be old when an updater that was down decides about it.
 _REFUNDS = sa.text("""
 SELECT owed.id AS refund_id, owed.invoice_id, owed.version, owed.status, owed.origin, invoice.account,
     owed.amount_minor, owed.currency, owed.payment_id, owed.provider, owed.shop, owed.transaction
 FROM state_api.refunds_v1 AS owed JOIN state_api.invoices_v1 AS invoice ON invoice.id = owed.invoice_id
-WHERE owed.id >= :first AND owed.id < :last AND owed.status = 'requested' AND owed.transaction <> ''
+WHERE owed.created_at >= :since AND owed.created_at < :until AND owed.status = 'requested' AND owed.transaction <> ''
   AND owed.provider = ANY(:providers)
   AND NOT EXISTS (
       SELECT FROM gateway.operations AS known WHERE known.idempotency_key = 'refund:' || owed.id
   )
-ORDER BY owed.id LIMIT :most
+ORDER BY owed.created_at LIMIT :most
 """).bindparams(sa.bindparam("providers", type_=ARRAY(sa.Text)))
 _HOLD = sa.text("""
 SELECT told.event, told.at, told.cause_id, told.version
@@ -81,8 +81,7 @@ async def refunds(
     tx: AsyncConnection, since: datetime, until: datetime, providers: Iterable[str], most: int
 ) -> list[dict[str, Any]]:
     """Return refunds that were asked for between two moments and that nobody executes."""
-    bounds = {"first": first_id_at(since), "last": first_id_at(until)}
-    values = bounds | {"providers": list(providers), "most": most}
+    values = {"since": since, "until": until, "providers": list(providers), "most": most}
     return [row._asdict() for row in await tx.execute(_REFUNDS, values)]
 
 
