@@ -84,6 +84,26 @@ async def test_users_are_made_in_a_sandbox_only(
     assert await rows("compatibility_ids") == await rows("outbox") == []
 
 
+async def test_outside_of_a_sandbox_people_pay_for_themselves_by_their_uuid(
+    settings: GatewaySettings, token_mint: TokenMint, jwks_url: str
+) -> None:
+    outside = {"jwks_url": jwks_url, "environment": "production", "compatibility_wait_s": 0.0}
+    async with wallet_site(settings.model_copy(update=outside), token_mint) as site:
+        customer, manager, stranger = site.somebody(), site.somebody("manager"), site.somebody()
+        own = str(customer.user_id)
+        answer = await customer.post(f"{OLD}/payments/deposit", {"user_id": own, "deposit": 5}, None)
+        assert (answer.status_code, answer.json()["type"]) == (503, "urn:copeck:problem:no-shop")
+        body = {"user_id": own, "withdraw": 5, "recipient": "tk_4f9a1c7e22"}
+        answer = await customer.post(f"{OLD}/payments/withdraw", body, None)
+        assert answer.status_code == 200, answer.text
+        seen = (await customer.get(f"{OLD}/payments/{answer.json()['payment_id']}")).json()
+        assert (seen["type"], seen["status"]) == ("withdraw", "NEW")
+        again = body | {"user_id": seen["user_id"]}
+        for caller, status in ((customer, 200), (manager, 403), (stranger, 404)):
+            answer = await caller.post(f"{OLD}/payments/withdraw", again, None)
+            assert answer.status_code == status, answer.text
+
+
 async def test_a_customer_has_one_number_however_often_they_ask(old: WalletSite, rows: Rows) -> None:
     customer = old.somebody()
     numbers = await asyncio.gather(*(user_of(customer) for _ in range(5)))

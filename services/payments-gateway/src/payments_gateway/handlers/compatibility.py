@@ -3,8 +3,6 @@
 from dataclasses import dataclass
 from uuid import UUID
 
-from sqlalchemy.ext.asyncio import AsyncConnection
-
 from copeck.contracts import commands
 from copeck.contracts.envelope import Envelope
 from copeck.kernel.errors import InvalidValueError, NotFoundError
@@ -101,8 +99,7 @@ async def ask_payment(
     recipient: Recipient | None = None,
 ) -> Seen:
     """Ask for a deposit or a withdrawal of a user; under a key that the user has used already, return that payment."""
-    async with context.database.reading() as tx:
-        number, user_id = await _own_user(tx, caller, user)
+    number, user_id = await _own_user(context, caller, user)
     shop = mock_shop(context)
     if kind is PaymentKind.DEPOSIT and shop is None:
         raise NoShopError("no shop takes a deposit without a page; start it at POST /payments/api/v1/payments/deposit")
@@ -148,9 +145,17 @@ def _may_see(caller: Caller, user_id: UUID) -> bool:
     return caller.sees_all or caller.user_id == user_id
 
 
-async def _own_user(tx: AsyncConnection, caller: Caller, reference: int | UUID) -> tuple[int, UUID]:
-    """Return a user whom the caller may act for: managers for anybody, others for themselves."""
-    found = await store.numbered(tx, IdKind.USER, reference)
+async def _own_user(context: Context, caller: Caller, reference: int | UUID) -> tuple[int, UUID]:
+    """Return a user whom the caller may act for: others than themselves only managers, and those only in a sandbox.
+
+    Callers who name themselves by their UUID get a number, since outside of a sandbox nothing else gives them one.
+    """
+    async with context.database.transaction() as tx:
+        if reference == caller.user_id:
+            return await store.give_number(tx, IdKind.USER, caller.user_id), caller.user_id
+        found = await store.numbered(tx, IdKind.USER, reference)
     if found is None or not (caller.is_manager or caller.user_id == found[1]):
         raise NotFoundError("there is no such user", "user_id")
+    if caller.user_id != found[1]:
+        check_sandbox(context, "A manager pays for others")
     return found

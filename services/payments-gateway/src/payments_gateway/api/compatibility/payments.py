@@ -140,8 +140,8 @@ async def create_user(body: UserCreate, caller: Anybody, context: ContextDep) ->
 
 
 @served(
-    router, "POST", "/payments/deposit", response_model=PaymentAccepted, responses=problem_responses(404, 409, 503),
-    summary="Deposit", dependencies=_MONEY,
+    router, "POST", "/payments/deposit", response_model=PaymentAccepted,
+    responses=problem_responses(403, 404, 409, 503), summary="Deposit", dependencies=_MONEY,
 )  # fmt: skip
 async def deposit(
     body: DepositCreate, caller: Anybody, context: ContextDep, requests: Requests, key: OptionalKey
@@ -156,8 +156,8 @@ async def deposit(
 
 
 @served(
-    router, "POST", "/payments/withdraw", response_model=PaymentAccepted, responses=problem_responses(404, 409, 503),
-    summary="Withdraw", dependencies=_MONEY,
+    router, "POST", "/payments/withdraw", response_model=PaymentAccepted,
+    responses=problem_responses(403, 404, 409, 503), summary="Withdraw", dependencies=_MONEY,
 )  # fmt: skip
 async def withdraw(
     body: WithdrawalCreate, caller: Anybody, context: ContextDep, requests: Requests, key: OptionalKey
