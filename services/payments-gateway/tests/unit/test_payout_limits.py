@@ -1,4 +1,4 @@
-"""What keeps payouts within bounds: rate limits for each user, and lines of files that do not ask again."""
+"""What keeps payouts and payments within bounds: limits for each user, and lines of files that do not ask again."""
 
 from datetime import UTC, datetime
 from types import SimpleNamespace
@@ -13,7 +13,7 @@ from copeck.kernel.money import Money
 from copeck.web.auth import Principal
 from copeck.web.limits import Limiter
 from copeck.web.problems import Problem
-from payments_gateway.api import batches, corrections, payouts
+from payments_gateway.api import batches, corrections, payments, payouts
 from payments_gateway.api.callers import user_limit
 from payments_gateway.domain.batch_files import GoodLine
 from payments_gateway.domain.payouts import Caller
@@ -40,6 +40,7 @@ async def test_a_limit_counts_for_the_user_and_not_for_the_address() -> None:
 
 
 COMMANDS = [
+    *(f"/payments/{name}" for name in ("deposit", "withdraw", "pay")),
     *(f"/payouts/{{payout_id}}/{name}" for name in ("submit", "approve", "cancel", "retry")),
     *(f"/payouts/batches/{{batch_id}}/{name}" for name in ("approve", "cancel")),
     *(f"/corrections/{{correction_id}}/{name}" for name in ("approve", "reject")),
@@ -48,7 +49,7 @@ COMMANDS = [
 
 @pytest.mark.parametrize("path", COMMANDS)
 def test_each_command_has_a_limit(path: str) -> None:
-    routes = [one for module in (payouts, batches, corrections) for one in module.router.routes]
+    routes = [one for module in (payments, payouts, batches, corrections) for one in module.router.routes]
     (found,) = [one for one in routes if isinstance(one, APIRoute) and one.path == path]
     assert any(hasattr(one.dependency, "rate_limit_name") for one in found.dependencies)
 

@@ -15,7 +15,7 @@ from copeck.web.money import MoneyModel
 from copeck.web.pagination import Cursor, Page
 from copeck.web.problems import problem_responses
 from copeck.web.wait import PreferWait, wait_until
-from payments_gateway.api.callers import after_id
+from payments_gateway.api.callers import after_id, user_limit
 from payments_gateway.api.pay import ContextDep, LanguageQuery
 from payments_gateway.api.payment_models import (
     AcceptedPayment,
@@ -41,6 +41,9 @@ from payments_gateway.store import commissions, wallet_payments
 
 router = APIRouter(tags=["payments"])
 
+# As for payouts: enough for a program that pays for a whole shop, and not for one that has gone mad.
+_LIMITED = [Depends(user_limit("payments", "6000/minute"))]
+
 _ASKED: dict[int | str, dict[str, Any]] = {
     202: {
         "model": AcceptedPayment,
@@ -50,7 +53,13 @@ _ASKED: dict[int | str, dict[str, Any]] = {
 }
 
 
-@router.post("/payments/deposit", status_code=202, summary="Put money into my wallet", responses=_ASKED)
+@router.post(
+    "/payments/deposit",
+    status_code=202,
+    summary="Put money into my wallet",
+    responses=_ASKED,
+    dependencies=_LIMITED,
+)
 async def deposit(
     request: Request,
     body: DepositRequest,
@@ -80,7 +89,13 @@ async def deposit(
     return await _answer(request, context, asked, wait_s)
 
 
-@router.post("/payments/withdraw", status_code=202, summary="Pay money out of my wallet", responses=_ASKED)
+@router.post(
+    "/payments/withdraw",
+    status_code=202,
+    summary="Pay money out of my wallet",
+    responses=_ASKED,
+    dependencies=_LIMITED,
+)
 async def withdraw(
     request: Request,
     body: WithdrawalRequest,
@@ -119,6 +134,7 @@ async def withdraw(
     status_code=202,
     summary="Pay an invoice from my wallet",
     responses=_ASKED | problem_responses(404),
+    dependencies=_LIMITED,
 )
 async def pay(
     request: Request,
