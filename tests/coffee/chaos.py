@@ -36,7 +36,6 @@ _AGAIN_S = 15.0
 # The least that a merchant may ask for, so that orders expire and cups are late within a minute.
 ORDER_TTL_S, BREW_TIMEOUT_S, FAILURES_MAX = 60, 15, 100
 SETTINGS = {
-    **subscriptions.SETTINGS,
     "COPECK_ACCEPT_TIMEOUT_S": "10",
     "COPECK_REVOKE_TIMEOUT_S": "3",
     "COPECK_BREWING_GRACE_S": "4",
@@ -78,7 +77,7 @@ def run(orders: int, count: int, seed: int, *, settle_s: float = SETTLE_S) -> Re
     """Sell `orders` coffees at `count` machines under fire, and check; the history is kept under build/coffee-chaos."""
     say("coffee", f"seed {seed}: {orders} orders at {count} machines")
     began = time.monotonic()
-    with Stack("coffee-chaos", extra_env=SETTINGS) as stack:
+    with Stack("coffee-chaos", extra_env={**subscriptions.settings_of(orders), **SETTINGS}) as stack:
         stack.add("billing-state-updater", "billing-state-updater-2")
         state = stack.state()
         site = Site.of_state(state)
