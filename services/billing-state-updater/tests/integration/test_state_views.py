@@ -9,6 +9,7 @@ import psycopg
 import pytest
 
 from copeck.kernel.ids import first_id_at
+from copeck.testkit.postgres import truncate
 
 pytestmark = pytest.mark.integration
 
@@ -50,6 +51,7 @@ def gateway(database_urls: dict[str, str]) -> Iterator[psycopg.Connection]:
 
 def fill(url: str, *statements: str) -> None:
     with psycopg.connect(url, autocommit=True) as connection:
+        truncate(connection, "state.transfers", "state.invoices", "state.payouts", "state.refunds")
         for statement in statements:
             connection.execute(statement, {"now": NOW})
         connection.execute("ANALYZE state.transfers, state.invoices, state.payouts")

@@ -14,6 +14,7 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from copeck.kernel.ids import new_id
+from copeck.testkit.postgres import truncate
 from payments_gateway.handlers import wallets as handlers
 from payments_gateway.store import audit
 from payments_gateway.store import wallets as store
@@ -277,6 +278,7 @@ async def test_a_page_of_a_busy_wallet_reads_no_more_than_itself(
 ) -> None:
     """Of 6,000 transfers a page of 20 reads what it shows of each half, wherever it begins; so does a bounded count."""
     wallet, now = f"wallet:{uuid4()}", datetime.now(UTC).replace(microsecond=0)
+    truncate(books.connection, "state.transfers")
     books.connection.execute(BUSY, {"wallet": wallet, "now": now})
     books.connection.execute("ANALYZE state.transfers")
     wanted = Filter(wallet, "RUB", kinds=kinds, oldest_first=oldest_first)

@@ -13,7 +13,6 @@ from copeck.storage.roles import LOGINS, MIGRATOR, SCHEMAS, bootstrap
 
 ADMIN_URL = os.environ.get("COPECK_TEST_POSTGRES_URL", "postgresql://postgres@127.0.0.1:5432/postgres")
 _KEPT = "testkit"
-_MANY_ROWS = 200
 _LOCK_KEY = 0x7465737474656D70
 
 
@@ -89,11 +88,18 @@ def urls_of(database: str) -> dict[str, str]:
     return {"admin": database_url(database), **{role: database_url(database, role) for role in LOGINS}}
 
 
+def truncate(connection: psycopg.Connection, *tables: str) -> None:
+    """Give tables new files, for a test of plans: what others left behind in them would change the planner's mind."""
+    with connection.transaction():
+        connection.execute("SET LOCAL session_replication_role = replica")
+        for table in tables:
+            connection.execute(sql.SQL("TRUNCATE {} CASCADE").format(sql.Identifier(*table.split("."))))
+
+
 def empty(database: str) -> None:
     """Empty every table that has rows, set sequences back; what migrations had put into a table is put back.
 
     The few rows of a test are deleted: to truncate makes new files for each table and index, which takes far longer.
-    Where there were many, it is worth it: what deletion leaves behind would change the plans of the tests that follow.
     """
     with psycopg.connect(database_url(database), autocommit=True) as connection:
         connection.execute("SET lock_timeout = '10s'")
@@ -105,9 +111,7 @@ def empty(database: str) -> None:
         seeds = {(row[0], row[1]) for row in connection.execute(f"SELECT schema, name FROM {_KEPT}.seeds").fetchall()}
         with connection.transaction():
             for table in used:
-                name = sql.Identifier(*table)
-                if connection.execute(sql.SQL("DELETE FROM {}").format(name)).rowcount > _MANY_ROWS:
-                    connection.execute(sql.SQL("TRUNCATE {} CASCADE").format(name))
+                connection.execute(sql.SQL("DELETE FROM {}").format(sql.Identifier(*table)))
             for schema, name in seeds:
                 connection.execute(
                     sql.SQL("INSERT INTO {} OVERRIDING SYSTEM VALUE SELECT * FROM {}").format(
