@@ -140,30 +140,6 @@ async def test_a_dry_balance_holds_payouts_back_until_it_is_filled(world: Payout
     assert await world.provider.transfers() == {f"{payout_id}-1": 1}
 
 
-async def test_no_more_is_announced_than_the_provider_has_money_for(world: PayoutWorld) -> None:
-    await world.provider.balance("10.10")
-    payouts = [await world.payout() for _ in range(4)]
-    tries = [await world.pending(payout_id) for payout_id in payouts]
-    ended = await asyncio.gather(*(operations.execute(world.context, operation_id) for operation_id in tries))
-    assert sorted(ended) == ["announced", "put off", "put off", "put off"]
-    assert await world.statuses() == ["processing"]
-    first = tries[ended.index("announced")]
-    others = [operation_id for operation_id in tries if operation_id != first]
-    for operation_id in others:
-        assert (await world.operation(operation_id))["failure_reason"] == "provider_balance_short"
-    # Another process that asked before the transfer still believes in the money when it is gone.
-    asked_s = time.monotonic()
-    await world.updater()
-    assert (await world.until(first, "succeeded"))[-1] == "succeeded"
-    world.context.balances.learn(("mock", "main", "RUB"), Money(1010, "RUB"), asked_s)
-    assert await world.until(others[0], "announced", "put off") == ["put off"]
-    await world.provider.balance("20.20")
-    await world.until(others[0], "announced")
-    await world.until(others[1], "announced")
-    assert await world.until(others[2], "put off") == ["put off"]
-    assert await world.statuses() == ["processing", "completed", "processing", "processing"]
-
-
 @pytest.mark.parametrize("when", ["before the report", "after the report"])
 async def test_a_payout_that_was_canceled_is_never_sent(world: PayoutWorld, when: str) -> None:
     payout_id = await world.payout()

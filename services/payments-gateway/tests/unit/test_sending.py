@@ -134,19 +134,6 @@ def test_what_was_sent_is_taken_off_a_balance_that_was_asked_for() -> None:
     assert (balances.fresh(KEY, 10.9), balances.fresh(KEY, 11.1)) == (True, False)
 
 
-def test_what_was_promised_is_taken_off_what_the_provider_said() -> None:
-    balances = Balances()
-    balances.learn(KEY, Money(2500, "RUB"), 10.0)
-    assert balances.take(KEY, Money(1010, "RUB"))
-    # What was sent is among what was promised: it does not count twice.
-    assert balances.covers(KEY, Money(480, "RUB"), Money(2020, "RUB"))
-    assert not balances.covers(KEY, Money(481, "RUB"), Money(2020, "RUB"))
-    assert balances.asked_at(KEY) == 10.0
-    balances.learn(KEY, None, 11.0)
-    assert balances.covers(KEY, Money(10**9, "RUB"), Money(10**9, "RUB"))
-    assert balances.asked_at(KEY) is None
-
-
 def test_a_provider_that_does_not_tell_its_balance_holds_nothing_back() -> None:
     balances = Balances()
     assert balances.take(KEY, Money(10**9, "RUB"))

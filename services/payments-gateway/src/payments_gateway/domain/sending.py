@@ -88,7 +88,6 @@ class Balances:
     """What providers said that payouts can be made from, less what was sent since; believed for a second."""
 
     _known: dict[tuple[str, str, str], tuple[float, Money | None]] = field(default_factory=dict)
-    _said: dict[tuple[str, str, str], Money | None] = field(default_factory=dict)
 
     def fresh(self, key: tuple[str, str, str], monotonic_s: float) -> bool:
         """Tell whether a balance (provider, shop, currency) was asked for lately."""
@@ -98,20 +97,6 @@ class Balances:
     def learn(self, key: tuple[str, str, str], balance: Money | None, monotonic_s: float) -> None:
         """Keep what the provider said; None: it does not say, and nothing is held back."""
         self._known[key] = (monotonic_s, balance)
-        self._said[key] = balance
-
-    def asked_at(self, key: tuple[str, str, str]) -> float | None:
-        """Return when the provider was asked; None where nothing is held back, because it does not say."""
-        return None if self._said.get(key) is None else self._known[key][0]
-
-    def covers(self, key: tuple[str, str, str], amount: Money, promised: Money) -> bool:
-        """Tell whether an amount may be promised beside what was promised, or sent since the provider was asked.
-
-        Every process sends from the balance, and each knows of its own calls only: what all of them promised is not
-        taken off what this one has left, but off what the provider said.
-        """
-        said = self._said.get(key)
-        return said is None or not said < amount + promised
 
     def enough(self, key: tuple[str, str, str], amount: Money) -> bool:
         """Tell whether an amount could be sent now."""

@@ -15,8 +15,6 @@ from payments_gateway.domain.models import Operation, OperationKind, OperationSt
 from payments_gateway.domain.provider import Exchange
 from payments_gateway.tables import operations, operations_due, requests
 
-# Advisory locks of this kind of thing; any constant that nobody else uses will do.
-_LOCK_SPACE = 0x7072
 UNFINISHED = (OperationStatus.READY, OperationStatus.CALLING, OperationStatus.PENDING, OperationStatus.UNKNOWN)
 
 
@@ -176,26 +174,6 @@ async def announce(tx: AsyncConnection, operation_id: UUID, due_at: datetime) ->
     change = sa.update(operations).where(operations.c.id == operation_id)
     await tx.execute(change.values(reported="processing", failure_reason=""))
     await schedule(tx, operation_id, due_at)
-
-
-_PROMISED = sa.text("""
-SELECT CAST(COALESCE(sum(amount_minor), 0) AS bigint) FROM gateway.operations
-WHERE provider = :provider AND shop = :shop AND currency = :currency AND kind = 'payout'
-  AND ((reported = 'processing' AND status IN ('ready', 'calling')) OR first_sent_at >= :since)
-""")
-
-
-async def promised(tx: AsyncConnection, provider: str, shop: str, currency: str, since: datetime) -> Money:
-    """Return what is spoken for of a shop's balance: payouts announced and not sent, and those sent since a moment.
-
-    Only one transaction at a time has it, until its end: two would promise the same money.
-    """
-    await tx.execute(
-        sa.text("SELECT pg_advisory_xact_lock(:space, hashtext(:what))"),
-        {"space": _LOCK_SPACE, "what": f"{provider}:{shop}:{currency}"},
-    )
-    values = {"provider": provider, "shop": shop, "currency": currency, "since": since}
-    return Money((await tx.execute(_PROMISED, values)).scalar_one(), currency)
 
 
 async def postpone(tx: AsyncConnection, operation_id: UUID, next_at: datetime, reason: str) -> None:

@@ -1,6 +1,5 @@
 """Which operations may go now: leases, stop switches, breakers, balances, and the updater's word on payouts."""
 
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
@@ -9,7 +8,6 @@ from uuid import UUID
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from copeck.kernel.ids import new_id
-from copeck.kernel.money import Money
 from copeck.messaging.celery import HARD_TIME_LIMIT_S
 from payments_gateway.domain.invoices import Invoice
 from payments_gateway.domain.models import Operation, OperationKind, OperationStatus
@@ -39,12 +37,6 @@ from payments_gateway.store.breaker import Looked
 LEASE = timedelta(seconds=HARD_TIME_LIMIT_S + 30)
 # The updater's answer comes as an event, which has the operation executed; this is for one that got lost.
 _ANSWER_AFTER = timedelta(seconds=1)
-# How much earlier than a balance was asked for a payout may have been sent that the answer does not know of yet.
-_NOT_SEEN_YET = timedelta(seconds=1)
-
-
-Payer = tuple[str, str, str]
-"""Whose balance a payout is made from: provider, shop and currency."""
 
 
 @dataclass(slots=True)
@@ -66,8 +58,6 @@ class Surroundings:
     looked: Looked
     stopped: dict[str, str] = field(default_factory=dict)
     payouts: dict[UUID, PayoutState] = field(default_factory=dict)
-    promised: dict[Payer, Money] = field(default_factory=dict)
-    """What of a shop's balance is spoken for; a shop that does not tell its balance is not in it."""
     invoices: dict[UUID, Invoice] = field(default_factory=dict)
 
     def stop_of(self, operation: Operation) -> str | None:
@@ -97,7 +87,7 @@ async def take(context: Context, ids: Sequence[UUID], leases_max: int) -> Taken:
     async with context.database.transaction() as tx:
         rows = {row.id: row for row in await operation_store.locked(tx, ids)}
         due = [row for row in rows.values() if _is_due(row, now, taken)]
-        around = await _surroundings(context, tx, due, looked, now)
+        around = await _surroundings(tx, due, looked, now)
         unused = set(looked.probes)
         for row in due:
             if len(taken.leased) >= leases_max:
@@ -129,9 +119,7 @@ def _is_due(row: Operation, now: datetime, taken: Taken) -> bool:
     return row.id not in taken.ended
 
 
-async def _surroundings(
-    context: Context, tx: AsyncConnection, due: list[Operation], looked: Looked, now: datetime
-) -> Surroundings:
+async def _surroundings(tx: AsyncConnection, due: list[Operation], looked: Looked, now: datetime) -> Surroundings:
     around = Surroundings(looked)
     if not due:
         return around
@@ -139,31 +127,10 @@ async def _surroundings(
     around.stopped = {item.name: item.reason for item in await switch_store.stopped_of(tx, *sorted(names))}
     new = [row for row in due if sends_first(row)]
     around.payouts = await payouts_state.states(tx, [row.payout_id for row in new if row.payout_id is not None])
-    around.promised = await _promised(context, tx, new, around.payouts, now)
     charged = {row.of_invoice for row in new if row.kind is OperationKind.CHARGE}
     if charged:
         around.invoices = await invoice_store.known(tx, charged, now)
     return around
-
-
-async def _promised(
-    context: Context, tx: AsyncConnection, new: list[Operation], payouts: dict[UUID, PayoutState], now: datetime
-) -> dict[Payer, Money]:
-    """Add up what is spoken for of the balances that payouts are to be announced against, one worker at a time."""
-    announced = {
-        _payer(row) for row in new if row.payout_id and start_of(row, payouts.get(row.payout_id)) is Start.ANNOUNCE
-    }
-    promised: dict[Payer, Money] = {}
-    for key in sorted(announced):
-        asked_at = context.balances.asked_at(key)
-        if asked_at is not None:
-            since = now - timedelta(seconds=time.monotonic() - asked_at) - _NOT_SEEN_YET
-            promised[key] = await operation_store.promised(tx, *key, since)
-    return promised
-
-
-def _payer(row: Operation) -> Payer:
-    return row.provider, row.shop, row.amount.currency
 
 
 async def _decide(
@@ -208,16 +175,14 @@ async def _payout(
 ) -> None:
     state = around.payouts.get(row.payout_id) if row.payout_id else None
     start = start_of(row, state)
-    key = _payer(row)
-    promised = around.promised.get(key, Money(0, row.amount.currency))
+    key = (row.provider, row.shop, row.amount.currency)
     if start is Start.SUPERSEDED:
         await _supersede(tx, row, f"the payout is {state.status if state else 'gone'}", now)
         taken.ended[row.id] = SUPERSEDED
     elif start is Start.WAIT:
         await operation_store.schedule(tx, row.id, now + _ANSWER_AFTER)
         taken.ended[row.id] = "waits"
-    elif start is Start.ANNOUNCE and context.balances.covers(key, row.amount, promised):
-        around.promised[key] = promised + row.amount
+    elif start is Start.ANNOUNCE and context.balances.enough(key, row.amount):
         await context.outbox.add(tx, payout_report(row, "processing"))
         await operation_store.announce(tx, row.id, now + _ANSWER_AFTER)
         taken.ended[row.id], taken.announced = "announced", True
