@@ -20,6 +20,8 @@ INSTANCE = "test"
 BUILD = ROOT / "build"
 _NO_TESTS = 5
 _NOWHERE = Endpoints("", "", "", "")
+# Hundreds of people register in these tests, and a password takes 0.1 s of a core on purpose.
+_CHEAP_PASSWORDS = {"COPECK_PASSWORD_MEMORY_KIB": "1024", "COPECK_PASSWORD_PASSES": "1"}
 
 
 @dataclass(frozen=True)
@@ -48,7 +50,7 @@ SUITES = (
     Suite("unit", "not (integration or e2e or openapi or browser or chaos or bench)", workers=2, needs_servers=False),
     # More workers than cores: most of these tests wait for a server or for a process that starts.
     Suite("integration", "integration", workers=5),
-    Suite("e2e", "e2e", ("tests",), needs_services=True),
+    Suite("e2e", "e2e", ("tests",), needs_services=True, workers=2),
     Suite("openapi", "openapi", ("tests",), needs_services=True, beside=True),
     Suite("browser", "browser", ("tests",), needs_services=True, beside=True),
     # Half of its time it waits until everything has healed.
@@ -89,7 +91,7 @@ def run(names: Sequence[str] | None, arguments: Sequence[str]) -> int:
     BUILD.mkdir(exist_ok=True)
     if any(suite.name == "browser" for suite in chosen):
         _ensure_browser()
-    stack = Stack(INSTANCE)
+    stack = Stack(INSTANCE, extra_env=_CHEAP_PASSWORDS)
     outcomes: list[Outcome] = []
     stack.scratch.acquire()
     try:

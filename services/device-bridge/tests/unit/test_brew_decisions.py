@@ -7,7 +7,7 @@ import pytest
 
 from device_bridge.domain import brews
 from device_bridge.domain.brewing import BrewEvent, BrewState
-from device_bridge.domain.drivers import DriverPolicy
+from device_bridge.domain.drivers import NOT_TAKEN, DriverPolicy
 from device_bridge.domain.machine import Event, Reason, Status
 from device_bridge.domain.model import BrewCommand, Order, RefundStatus
 from device_bridge.domain.outcomes import Applied, CountBrew, OpenIncident, Outcome, RefundInvoice, Stale, TellBuyer
@@ -314,7 +314,7 @@ def test_a_consent_after_the_refund_is_an_incident_where_nothing_more_is_ever_sa
 def test_what_was_certainly_not_handed_on_is_tried_again() -> None:
     cup = Cup(SILENT)
     cup.send()
-    again = brews.unreachable(cup.command, at(1))
+    again = brews.unreachable(cup.command, "broker", at(1))
     assert again is not None
     cup.command = again
     assert cup.send(after_s=2) is not None
@@ -325,7 +325,7 @@ def test_what_never_reached_the_machine_is_not_its_failure() -> None:
     """Defect: an outage of ours stopped machines that had done nothing wrong."""
     cup = Cup()
     cup.send()
-    again = brews.unreachable(cup.command, at(1))
+    again = brews.unreachable(cup.command, "broker", at(1))
     assert again is not None
     cup.command = again
     cup.time(60)
@@ -333,6 +333,18 @@ def test_what_never_reached_the_machine_is_not_its_failure() -> None:
     assert cup.ends() == ("failed", "no_answer", "expired")
     assert cup.refunds() == ["no_answer"]
     assert CountBrew(False) not in cup.effects
+
+
+def test_a_machine_that_is_not_there_to_take_a_frame_fails() -> None:
+    """It has to stop selling: nothing else tells that it is unplugged."""
+    cup = Cup(SILENT)
+    cup.send()
+    again = brews.unreachable(cup.command, NOT_TAKEN, at(1))
+    assert again is not None
+    cup.command = again
+    cup.time(60)
+    assert cup.order.status is Status.FAILED
+    assert CountBrew(False) in cup.effects
 
 
 def test_a_task_that_comes_twice_sends_once() -> None:

@@ -1,5 +1,6 @@
 """Machines: what they are, whether they sell, their keys and their accounts at the broker."""
 
+from contextlib import suppress
 from typing import Annotated, Any
 from uuid import UUID
 
@@ -31,6 +32,7 @@ from device_bridge.api.device_models import (
 )
 from device_bridge.api.models import Search
 from device_bridge.domain.model import Device
+from device_bridge.drivers.accounts import BrokerUnavailableError
 from device_bridge.handlers import catalogue, removals, stops
 from device_bridge.handlers.context import Context, Work, in_transaction
 from device_bridge.store import devices
@@ -159,7 +161,9 @@ async def delete_device(device_id: DeviceIdPath, if_match: IfMatch, caller: Keep
 
     await in_transaction(context, caller.actor, work)
     if accounts is not None:
-        await accounts.revoke(device_id)
+        # The machine is gone, whatever the broker does now.
+        with suppress(BrokerUnavailableError):
+            await accounts.revoke(device_id)
 
 
 @router.post("/devices/{device_id}/stop", summary="Stop a machine", dependencies=WRITES)

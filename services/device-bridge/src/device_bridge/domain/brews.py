@@ -12,7 +12,7 @@ from uuid import UUID
 
 from device_bridge.domain.brewing import FINAL, BrewEvent, BrewState, brew_target
 from device_bridge.domain.decisions import apply, fail
-from device_bridge.domain.drivers import DriverPolicy
+from device_bridge.domain.drivers import NOT_TAKEN, DriverPolicy
 from device_bridge.domain.machine import Event, Reason, Status
 from device_bridge.domain.model import BrewCommand, Order
 from device_bridge.domain.outcomes import (
@@ -31,7 +31,7 @@ from device_bridge.domain.outcomes import (
 REVOCATION_REPEATED_AFTER = timedelta(seconds=2)
 RETRY_AFTER = timedelta(seconds=1)
 NOT_REACHED = "unreachable"
-"""The code of a command whose last sending did not get as far as the machine."""
+"""The code of a command whose last sending did not get as far as where its machine could have taken it."""
 IN_FLIGHT = timedelta(seconds=20)
 """How long a call may still be under way, and its answer not be noted: calls have 15 s."""
 
@@ -87,12 +87,12 @@ def give_sending_up(command: BrewCommand) -> BrewCommand:
     return replace(command, next_send_at=None)
 
 
-def unreachable(command: BrewCommand, now: datetime) -> BrewCommand | None:
-    """Try again soon what was certainly not handed on."""
+def unreachable(command: BrewCommand, code: str, now: datetime) -> BrewCommand | None:
+    """Try again soon what was certainly not handed on; a machine that was not there to take it is no outage of ours."""
     if command.state not in (BrewState.SENT, BrewState.REVOKING):
         return None
-    code = NOT_REACHED if command.state is BrewState.SENT else command.last_code
-    return replace(command, next_send_at=now + RETRY_AFTER, last_code=code)
+    ours = command.state is BrewState.SENT and code != NOT_TAKEN
+    return replace(command, next_send_at=now + RETRY_AFTER, last_code=NOT_REACHED if ours else command.last_code)
 
 
 def reported(

@@ -66,6 +66,10 @@ class BrewInstruction:
     first: bool = True
 
 
+NOT_TAKEN = "not_taken"
+"""The code of what was not handed on because the machine was not there to take it, while its broker was."""
+
+
 class Handed(StrEnum):
     """What became of a call of a driver.
 

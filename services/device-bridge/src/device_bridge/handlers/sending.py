@@ -197,6 +197,6 @@ async def _write_down(context: Context, due: ToSend, answer: Answer) -> None:
         log.warning("machine %s is not reached: %s %s", due.device.id, answer.code, answer.detail)
         async with context.database.transaction() as tx:
             command = await commands.of_order(tx, due.order.id, lock=True)
-            again = brews.unreachable(command, context.clock.now()) if command else None
+            again = brews.unreachable(command, answer.code, context.clock.now()) if command else None
             if again is not None:
                 await commands.save(tx, again)

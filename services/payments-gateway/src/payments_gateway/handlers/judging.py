@@ -76,7 +76,6 @@ class Judged:
 
 async def judge(context: Context, tx: AsyncConnection, batch: list[Arrived], now: datetime) -> list[Judged]:
     """Judge a batch in the caller's transaction; attempts, facts and reports are written, callbacks are not."""
-    # Operations before invoices, as whoever executes operations locks them.
     of_payouts = {arrived.id: await _payout(tx, arrived, now) for arrived in batch if _tells_of_payout(arrived)}
     invoice_ids = [None if arrived.id in of_payouts else await _invoice_of(tx, arrived) for arrived in batch]
     asked = {

@@ -184,15 +184,23 @@ async def postpone(tx: AsyncConnection, operation_id: UUID, next_at: datetime, r
 
 
 async def hasten(tx: AsyncConnection, idempotency_key: str, provider: str, shop: str, now: datetime) -> UUID | None:
-    """Have an operation be asked about now whose outcome is open at a shop; None when there is none such."""
-    change = (
-        sa.update(operations)
+    """Have an operation be asked about now whose outcome is open at a shop; None when there is none such.
+
+    One that is locked is being executed, and is not waited for: who tells of several locks them in no order.
+    """
+    open_one = (
+        sa.select(operations.c.id)
         .where(
             operations.c.idempotency_key == idempotency_key,
             operations.c.provider == provider,
             operations.c.shop == shop,
             operations.c.status.in_((OperationStatus.PENDING, OperationStatus.UNKNOWN)),
         )
+        .with_for_update(key_share=True, skip_locked=True)
+    )
+    change = (
+        sa.update(operations)
+        .where(operations.c.id == open_one.scalar_subquery())
         .values(next_at=sa.func.least(operations.c.next_at, now))
         .returning(operations.c.id)
     )

@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 from typing import Protocol
 
 from copeck.contracts.machines import CommandKind, MachineCommand
-from device_bridge.domain.drivers import Answer, BrewInstruction, DriverPolicy, Handed, Target, not_sent
+from device_bridge.domain.drivers import NOT_TAKEN, Answer, BrewInstruction, DriverPolicy, Handed, Target, not_sent
 from device_bridge.drivers.mqtt.link import NotConnectedError, NotTakenError, OutcomeUnknownError
 from device_bridge.drivers.mqtt.profiles import PROFILES
 
@@ -86,7 +86,7 @@ async def publish(
     except NotConnectedError as error:
         return Answer(Handed.UNREACHABLE, "broker", f"broker {error} is not connected")
     except NotTakenError as error:
-        return Answer(Handed.UNREACHABLE, "not_taken", str(error)[:200])
+        return Answer(Handed.UNREACHABLE, NOT_TAKEN, str(error)[:200])
     except OutcomeUnknownError as error:
         return Answer(Handed.UNKNOWN, "broker", str(error)[:200])
     return Answer(Handed.SENT)
