@@ -39,6 +39,8 @@ class Suite:
     own_stack: bool = False
     """Starts servers of its own, because it breaks them."""
     workers: int = 0
+    whole_files: bool = False
+    """The tests of a file share a worker, because they share what was made for them."""
     beside: bool = False
     """Runs at the same time as the suites before it: all of them wait for services most of their time."""
     timeout_s: int = 900
@@ -50,7 +52,7 @@ SUITES = (
     Suite("unit", "not (integration or e2e or openapi or browser or chaos or bench)", workers=2, needs_servers=False),
     # More workers than cores: most of these tests wait for a server or for a process that starts.
     Suite("integration", "integration", workers=5),
-    Suite("e2e", "e2e", ("tests",), needs_services=True, workers=2),
+    Suite("e2e", "e2e", ("tests",), needs_services=True, workers=2, whole_files=True),
     Suite("openapi", "openapi", ("tests",), needs_services=True, beside=True),
     Suite("browser", "browser", ("tests",), needs_services=True, beside=True),
     # Half of its time it waits until everything has healed.
@@ -191,7 +193,7 @@ def _run_suite(suite: Suite, env: dict[str, str], arguments: Sequence[str], *, q
     paths = [path for path in suite.paths if (ROOT / path).is_dir()]
     command = [sys.executable, "-m", "pytest", "-q", "-m", suite.marker, f"--junitxml={report}", *paths]
     if suite.workers and not any(argument.startswith(("-n", "--pdb")) for argument in arguments):
-        command += ["-n", str(suite.workers), "--dist", "loadgroup"]
+        command += ["-n", str(suite.workers), "--dist", "loadfile" if suite.whole_files else "loadgroup"]
     say(suite.name, "running")
     began = time.monotonic()
     outcome = Outcome(suite.name)
