@@ -129,7 +129,10 @@ class Work:
             )
             for operation_id in list((await tx.execute(open_)).scalars()):
                 self.tasks.append(operation_id)
-            await tx.execute(sa.update(tables.operations).where(tables.operations.c.next_at > now).values(next_at=now))
+            # What somebody works on is left alone: the gateway locks operations in its own order.
+            later = sa.select(tables.operations.c.id).where(tables.operations.c.next_at > now)
+            free = later.with_for_update(key_share=True, skip_locked=True)
+            await tx.execute(sa.update(tables.operations).where(tables.operations.c.id.in_(free)).values(next_at=now))
 
     async def truth(self) -> tuple[Counter[Any], Counter[Any]]:
         """What the provider did, by its own log."""
