@@ -251,7 +251,7 @@ _MODULES = {
     "machines-load": "tests.coffee.fleet_load",
 }
 # These start a stack of their own, because they break it.
-_OWN_STACK = frozenset(_MODULES) - {"bench"}
+_OWN_STACK = frozenset(_MODULES) - {"bench", "bugs"}
 
 
 def run_module(name: str, arguments: Sequence[str]) -> int:

@@ -159,11 +159,15 @@ def copy_of_checkout(target: Path) -> Path:
 def run_test(copy: Path, test: str) -> tuple[int, str]:
     """Run a test against a copy; returns pytest's exit status and the last lines."""
     path = [str(copy), str(copy / "shared/src"), *(str(path) for path in sorted(copy.glob("services/*/src")))]
-    done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", "-n", "0", test],
-        cwd=copy, env={**os.environ, "PYTHONPATH": ":".join(path)},
-        capture_output=True, text=True, timeout=_TIMEOUT_S, check=False,
-    )  # fmt: skip
+    try:
+        done = subprocess.run(
+            [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", "-n", "0", test],
+            cwd=copy, env={**os.environ, "PYTHONPATH": ":".join(path)},
+            capture_output=True, text=True, timeout=_TIMEOUT_S, check=False,
+        )  # fmt: skip
+    except subprocess.TimeoutExpired:
+        # A test that was cut off has caught nothing.
+        return -1, f"cut off after {_TIMEOUT_S} s"
     lines = [line for line in done.stdout.splitlines() if line.strip()]
     return done.returncode, "\n".join(lines[-6:])
 
