@@ -43,7 +43,7 @@ class Suite:
     """The tests of a file share a worker, because they share what was made for them."""
     beside: bool = False
     """Runs at the same time as the suites before it: all of them wait for services most of their time."""
-    timeout_s: int = 900
+    timeout_s: int = 1800
 
 
 # The suites in an order in which what is broken shows soon. Browser tests have a process of their own also because
