@@ -52,6 +52,8 @@ class Wiring:
     own_shop_secret: str = field(default_factory=lambda: secrets.token_hex(16))
     tmetr_token: str = field(default_factory=lambda: secrets.token_urlsafe(24))
     extra: Mapping[str, str] = field(default_factory=dict)
+    yields: bool = True
+    """Whether what nobody waits for yields the processor."""
 
     def url(self, name: str) -> str:
         """Return a process's own URL, past nginx."""
@@ -263,7 +265,7 @@ def create(
         health=health.http(f"http://{host_of(service.name)}:{at}{service.health_path}"),
         # A dozen interpreters start at once; on a busy machine of two cores that takes its time.
         ready_timeout_s=180,
-        nice=service.nice,
+        nice=service.nice if wiring.yields else 0,
         stop_timeout_s=20,
     )
     return Process(spec, context.scratch.logs, context.guard, context.loader)

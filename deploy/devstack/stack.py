@@ -30,7 +30,8 @@ class Stack:
     """Starts in the order of what needs what, stops in the reverse order; a context manager.
 
     `instance` names the scratch directory and the state file, so that tests have a stack of their own beside the one
-    that a developer looks at. `only` limits the services; the servers are always all there.
+    that a developer looks at. `only` limits the services; the servers are always all there. Without `yields` every
+    process has the same right to the processor: for tests that wait for all that is done, on a machine that is full.
     """
 
     def __init__(
@@ -40,6 +41,7 @@ class Stack:
         only: Iterable[str] | None = None,
         edge: bool = True,
         extra_env: Mapping[str, str] | None = None,
+        yields: bool = True,
     ) -> None:
         self.scratch = Scratch(instance)
         self.instance = instance
@@ -49,6 +51,7 @@ class Stack:
         self._names = [service.name for service in services.SERVICES if only is None or service.name in set(only)]
         self._edge = edge
         self._extra_env = dict(extra_env or {})
+        self._yields = yields
         self._guard: Guard | None = None
         self._loader: Loader | None = None
         self._context: Context | None = None
@@ -122,7 +125,9 @@ class Stack:
         }
         public = f"http://{PUBLIC_HOST}:{ports['public']}"
         emulators = str(self.scratch.dir)
-        self._wiring = Wiring(endpoints, databases, brokers, celery, ports, public, emulators, extra=self._extra_env)
+        self._wiring = Wiring(
+            endpoints, databases, brokers, celery, ports, public, emulators, extra=self._extra_env, yields=self._yields
+        )
         self._write_state()
         _side_by_side(
             lambda: prepare.prepare_database(endpoints, self.logins),

@@ -97,7 +97,7 @@ def test_buys_a_cup_and_sees_it_brewed(visitor: Visitor, site: Site, kiosk: Kios
     with coffee.machines_of(site) as machines:
         log = machines.get("/control/log", params={"order_id": order_id, "event": "brew.poured"}).json()["items"]
     assert len(log) == 1
-    assert eventually(lambda: coffee.mails(site, address) or None, "the receipt came", timeout_s=30)
+    assert eventually(lambda: coffee.mails(site, address) or None, "the receipt came")
 
 
 @pytest.mark.parametrize(("size", "language"), [("phone", "ru"), ("desktop", "en")])

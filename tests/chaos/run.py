@@ -83,7 +83,7 @@ def run(count: int, seed: int, *, instance: str = "chaos", settle_s: float = SET
     """Run chaos and check; the seed is printed first, and the history is kept under build/chaos."""
     say("chaos", f"seed {seed}, {count} subscriptions")
     began = time.monotonic()
-    stack = Stack(instance, extra_env=settings_of(count))
+    stack = Stack(instance, extra_env=settings_of(count), yields=False)
     stack.start()
     try:
         stack.add("billing-state-updater", "billing-state-updater-2")

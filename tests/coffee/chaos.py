@@ -77,7 +77,7 @@ def run(orders: int, count: int, seed: int, *, settle_s: float = SETTLE_S) -> Re
     """Sell `orders` coffees at `count` machines under fire, and check; the history is kept under build/coffee-chaos."""
     say("coffee", f"seed {seed}: {orders} orders at {count} machines")
     began = time.monotonic()
-    with Stack("coffee-chaos", extra_env={**subscriptions.settings_of(orders), **SETTINGS}) as stack:
+    with Stack("coffee-chaos", extra_env={**subscriptions.settings_of(orders), **SETTINGS}, yields=False) as stack:
         stack.add("billing-state-updater", "billing-state-updater-2")
         state = stack.state()
         site = Site.of_state(state)

@@ -34,8 +34,8 @@ MENU = (
     ("cappuccino", "large", "Капучино", "189.00"),
     ("latte", "medium", "Латте", "169.00"),
 )
-_ENDED_TIMEOUT_S = 60.0
-_READY_TIMEOUT_S = 30.0
+_ENDED_TIMEOUT_S = 90.0
+_READY_TIMEOUT_S = 60.0
 Tell = Callable[[str, str], None]
 
 

@@ -18,7 +18,7 @@ DECLINED_CARD = "4000056655665556"
 THREE_DS_CARD = "4242424242424242"
 
 _TIMEOUT_S = 30
-_ACTIVE_TIMEOUT_S = 30
+_ACTIVE_TIMEOUT_S = 60
 T = TypeVar("T")
 _WAIT = {"Prefer": "wait=5"}
 
@@ -218,7 +218,7 @@ def wait_active(person: Person, subscription_id: str) -> dict[str, Any]:
     return eventually(ask, f"subscription {subscription_id} is active", timeout_s=_ACTIVE_TIMEOUT_S)
 
 
-def eventually(probe: Callable[[], T | None], what: str, timeout_s: float = 15.0) -> T:
+def eventually(probe: Callable[[], T | None], what: str, timeout_s: float = 60.0) -> T:
     """Ask until there is an answer; what is waited for is in the error when it does not come."""
     deadline = time.monotonic() + timeout_s
     while True:

@@ -108,7 +108,7 @@ def test_a_file_becomes_payouts(site: Site, manager: Person, visitor: Person) ->
         shown: dict[str, Any] = manager.call("GET", path).json()
         return shown if shown["percent"] == 100 else None
 
-    shown = eventually(done, f"{path} is done", timeout_s=60)
+    shown = eventually(done, f"{path} is done")
     assert (shown["status"], shown["counts"]) == ("sent", {"completed": 30})
     result = manager.call("GET", f"{path}/result.csv").text
     assert (result.count(",completed,"), result.count(",bad_line,")) == (30, 4000)

@@ -137,6 +137,7 @@ def test_a_forged_callback_changes_nothing(
 ) -> None:
     _, invoice_id, _ = subscribe(visitor)
     start_payment(visitor, invoice_id)
+    invoice_in(visitor, invoice_id, "pending")
     forged = {
         "public_id": state["shop"]["public_id"],
         "type": "pay",
@@ -156,7 +157,7 @@ def test_a_forged_callback_changes_nothing(
         return True if any("forged" in str(entry) or entry["event"].startswith("notif") for entry in notices) else None
 
     eventually(delivered, "the forged callback was delivered")
-    assert invoice_in(visitor, invoice_id, "issued", "pending", "paid")["status"] == "pending"
+    assert visitor.call("GET", f"{MINE}/invoices/{invoice_id}").json()["status"] == "pending"
 
 
 def test_a_customer_sees_only_what_is_theirs(site: Site, visitor: Person) -> None:

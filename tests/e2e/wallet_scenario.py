@@ -24,7 +24,7 @@ from tests.e2e.scenario import (
 PREFIX = "/payments/api/v1"
 CURRENCY = "RUB"
 SBP = {"kind": "sbp", "phone": "+79161234567", "bank_id": "100000000004"}
-_SETTLED_TIMEOUT_S = 45.0
+_SETTLED_TIMEOUT_S = 90.0
 _WAIT = {"Prefer": "wait=5"}
 _ENDED = ("completed", "failed", "canceled")
 Tell = Callable[[str, str], None]

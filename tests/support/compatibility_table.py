@@ -190,7 +190,7 @@ class Walk:
             found: dict[str, Any] = call(self.http, "GET", f"{PREFIX}{path}").json()
             return found if found["status"] == status else None
 
-        return eventually(reached, f"{path} is {status}", timeout_s=30)
+        return eventually(reached, f"{path} is {status}")
 
 
 def _wrong(row: Row, answer: httpx2.Response) -> str:
