@@ -33,6 +33,9 @@ class Suite:
     name: str
     marker: str
     paths: tuple[str, ...] = ("shared", "services", "sandbox", "deploy", "tests")
+    """Where its tests are: a process that looks at every file of the repository spends ten seconds on it."""
+    but: str = ""
+    """Folders of this name hold none of them."""
     needs_servers: bool = True
     """Without it the suite begins while the servers still start."""
     needs_services: bool = False
@@ -50,13 +53,14 @@ class Suite:
 # sync Playwright and pytest-asyncio cannot share one.
 SUITES = (
     Suite("unit", "not (integration or e2e or openapi or browser or chaos or bench)", workers=2, needs_servers=False),
-    # More workers than cores: most of these tests wait for a server or for a process that starts.
-    Suite("integration", "integration", workers=5),
-    Suite("e2e", "e2e", ("tests",), needs_services=True, workers=2, whole_files=True),
-    Suite("openapi", "openapi", ("tests",), needs_services=True, beside=True),
-    Suite("browser", "browser", ("tests",), needs_services=True, beside=True),
+    # More workers than cores: most of these tests wait for a server or for a process that starts. The longest are under
+    # `tests`, and come first, so that no worker is left with one when the others have ended.
+    Suite("integration", "integration", ("tests", "shared", "services", "sandbox", "deploy"), but="unit", workers=5),
+    Suite("e2e", "e2e", ("tests/e2e",), needs_services=True, workers=2, whole_files=True),
+    Suite("openapi", "openapi", ("tests/contract",), needs_services=True, beside=True),
+    Suite("browser", "browser", ("tests/browser",), needs_services=True, beside=True),
     # Half of its time it waits until everything has healed.
-    Suite("chaos", "chaos", ("tests",), own_stack=True, workers=2, beside=True),
+    Suite("chaos", "chaos", ("tests/chaos", "tests/coffee"), own_stack=True, workers=2, beside=True),
 )
 
 
@@ -192,6 +196,8 @@ def _run_suite(suite: Suite, env: dict[str, str], arguments: Sequence[str], *, q
     report.unlink(missing_ok=True)
     paths = [path for path in suite.paths if (ROOT / path).is_dir()]
     command = [sys.executable, "-m", "pytest", "-q", "-m", suite.marker, f"--junitxml={report}", *paths]
+    if suite.but:
+        command.append(f"--ignore-glob=**/{suite.but}")
     if suite.workers and not any(argument.startswith(("-n", "--pdb")) for argument in arguments):
         command += ["-n", str(suite.workers), "--dist", "loadfile" if suite.whole_files else "loadgroup"]
     say(suite.name, "running")

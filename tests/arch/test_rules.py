@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from deploy.devstack.testing import SUITES, Suite
 from tests.arch.rules import ROOT, RULES, Rule, repository
 
 
@@ -27,6 +28,20 @@ def test_every_test_file_has_a_name_of_its_own() -> None:
     """Two modules of one name would shadow each other."""
     names = [source.name for source in repository() if source.name.startswith("test_")]
     assert sorted({name for name in names if names.count(name) > 1}) == []
+
+
+@pytest.mark.parametrize(
+    "suite", [suite for suite in SUITES if suite.name == suite.marker], ids=lambda suite: suite.name
+)
+def test_every_suite_looks_where_its_tests_are(suite: Suite) -> None:
+    """A test in a folder in which its suite does not look would never run."""
+    elsewhere = [
+        source.path
+        for source in repository()
+        if f"pytest.mark.{suite.marker}" in (ROOT / source.path).read_text(encoding="utf-8")
+        and (not source.path.startswith(suite.paths) or (suite.but and f"/{suite.but}/" in source.path))
+    ]
+    assert elsewhere == []
 
 
 def test_every_integration_test_says_so() -> None:
