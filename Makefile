@@ -1,6 +1,6 @@
 # Copeck. `make` alone lists what there is.
 # One setting matters to most targets: COPECK_INFRA=env|native|docker (see .env.example). Options go in ARGS:
-#   make test ARGS="--suite unit"      make chaos ARGS="--purchases 2000 --seed 7"
+#   make test ARGS="--suite unit"      make chaos ARGS="--count 2000 --seed 7"
 
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
