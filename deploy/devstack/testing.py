@@ -4,7 +4,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -24,6 +24,9 @@ _QUICK_S = 85
 """A machine that takes longer for the unit tests is too slow for chaos beside other suites: they would starve it."""
 # Hundreds of people register in these tests, and a password takes 0.1 s of a core on purpose.
 _CHEAP_PASSWORDS = {"COPECK_PASSWORD_MEMORY_KIB": "1024", "COPECK_PASSWORD_PASSES": "1"}
+
+
+_OF_MAKE = ("ARGS", "MAKEFLAGS", "MAKEOVERRIDES", "MFLAGS")
 
 
 @dataclass(frozen=True)
@@ -174,6 +177,11 @@ def _log_of(suite: Suite) -> Path:
     return BUILD / f"{suite.name}.log"
 
 
+def without_make(env: Mapping[str, str]) -> dict[str, str]:
+    """Return an environment without the options of the `make` that runs the tests, so that one in a test has none."""
+    return {name: value for name, value in env.items() if name not in _OF_MAKE}
+
+
 def _without_servers(env: dict[str, str], kind: str) -> dict[str, str]:
     """Return the environment of a suite that starts servers itself, of the same kind as ours were."""
     return {key: value for key, value in env.items() if key not in server_env(_NOWHERE)} | {"COPECK_INFRA": kind}
@@ -206,7 +214,7 @@ def _run_suite(suite: Suite, env: dict[str, str], arguments: Sequence[str], *, q
     try:
         with _log_of(suite).open("w", encoding="utf-8") if quiet else nullcontext() as log:
             code = subprocess.run(
-                [*command, *arguments], cwd=ROOT, env=env, check=False, timeout=suite.timeout_s,
+                [*command, *arguments], cwd=ROOT, env=without_make(env), check=False, timeout=suite.timeout_s,
                 stdout=log, stderr=subprocess.STDOUT if quiet else None,
             ).returncode  # fmt: skip
     except subprocess.TimeoutExpired:

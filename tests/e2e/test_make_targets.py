@@ -16,12 +16,10 @@ from deploy.devstack.scratch import ROOT
 
 
 def make(*arguments: str, text: str = "", timeout_s: float = 90) -> subprocess.CompletedProcess[str]:
-    """Run one target; no terminal, so that nothing waits for a person, and nothing of a `make` that runs the tests."""
-    inherited = ("ARGS", "MAKEFLAGS", "MAKEOVERRIDES", "MFLAGS")
+    """Run one target; no terminal, so that nothing waits for a person."""
     return subprocess.run(
         ["make", "--no-print-directory", *arguments],
         cwd=ROOT,
-        env={name: value for name, value in os.environ.items() if name not in inherited},
         input=text,
         capture_output=True,
         text=True,

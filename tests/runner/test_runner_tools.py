@@ -266,6 +266,18 @@ def test_make_lists_each_target_with_its_help(target: str) -> None:
     assert re.search(rf"^  {target} +\S", listing, re.MULTILINE)
 
 
+def test_a_make_that_a_test_runs_has_no_options_of_the_one_that_runs_the_tests(tmp_path: Path) -> None:
+    (tmp_path / "Makefile").write_text("outer:\n\t@env\n")
+    command = ["make", "-s", "-C", str(tmp_path), "outer", "ARGS=--suite unit"]
+    outer = subprocess.run(command, capture_output=True, text=True, check=True, timeout=30).stdout
+    given = dict(line.split("=", 1) for line in outer.splitlines() if "=" in line)
+    assert given["ARGS"] == "--suite unit"
+    (tmp_path / "Makefile").write_text("ARGS ?=\ninner:\n\t@echo [$(ARGS)]\n")
+    inner = ["make", "-s", "-C", str(tmp_path), "inner"]
+    env = testing.without_make(given)
+    assert subprocess.run(inner, env=env, capture_output=True, text=True, check=True, timeout=30).stdout == "[]\n"
+
+
 def test_the_build_server_runs_the_readme_s_test_command() -> None:
     assert "make test" in (ROOT / "README.md").read_text(encoding="utf-8")
     assert (ROOT / ".ci" / "run").read_text(encoding="utf-8").strip().endswith("exec make test")
