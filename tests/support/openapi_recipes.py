@@ -181,6 +181,7 @@ reading(f"{ADMIN}/invoices", "manager", status="paid", limit="1")
 reading(f"{ADMIN}/invoices/{{invoice_id}}", "manager", "invoice_id")
 reading(f"{ADMIN}/invoices/{{invoice_id}}/timeline", "operator", "invoice_id")
 reading(f"{ADMIN}/commands/{{command_id}}", "manager", "command_id")
+reading(f"{ADMIN}/refunds", "manager", status="failed")
 reading(f"{ADMIN}/audit", "operator", limit="3")
 
 
@@ -254,6 +255,11 @@ def _cancel_invoice(seeds: Seeds) -> Call:
 def _refund(seeds: Seeds) -> Call:
     body = {"amount": {"value": "50.00", "currency": "RUB"}, **REASON}
     return Call("manager", {"invoice_id": seeds.invoice_in("paid")}, headers={**key(), **WAIT}, body=body)
+
+
+@recipe("POST", f"{ADMIN}/refunds/{{refund_id}}/retry")
+def _retry_refund(seeds: Seeds) -> Call:
+    return Call("manager", {"refund_id": seeds.failed_refund()}, headers={**key(), **WAIT}, body=REASON)
 
 
 @recipe("POST", f"{ADMIN}/invoices/{{invoice_id}}/capture")

@@ -110,6 +110,7 @@ class Seeds:
             "subscription_id": subscription,
             "invoice_id": invoice,
             "command_id": issued["id"],
+            "refund_id": self.failed_refund(),
             "key_id": self.api_key(),
             "shop": "main",
             "kind": "check",
@@ -168,6 +169,24 @@ class Seeds:
 
         eventually(reached, f"invoice {invoice_id} is {status}")
         return invoice_id
+
+    def failed_refund(self) -> str:
+        """Return a refund that the provider has refused."""
+        invoice_id = self.invoice_in("paid")
+        armed = {"switch": "decline", "operation": "refund", "invoice_id": invoice_id}
+        with client(self.site.emulator_url) as emulator:
+            emulator.post("/sandbox/chaos/once", json=armed).raise_for_status()
+        manager = self.people["manager"]
+        asked = {"reason": "asked for by the customer"}
+        path = f"/admin/api/v1/invoices/{invoice_id}/refund"
+        manager.call("POST", path, json=asked, headers={**key(), **WAIT}, expect=(200, 202))
+
+        def refused() -> str | None:
+            query = f"/admin/api/v1/refunds?status=failed&invoice_id={invoice_id}"
+            found = manager.call("GET", query).json()["items"]
+            return str(found[0]["id"]) if found else None
+
+        return eventually(refused, f"the refund of invoice {invoice_id} is refused")
 
     def api_key(self) -> str:
         """Make an API key for the customer."""

@@ -161,6 +161,36 @@ class World:
         """Move an invoice of the State Storage to a status."""
         await self._in_state("UPDATE state.invoices SET status = :status WHERE id = :id", id=invoice_id, status=status)
 
+    async def refund_in_state(
+        self,
+        invoice_id: UUID,
+        refund_id: UUID,
+        status: str = "failed",
+        *,
+        minor: int = 19900,
+        origin: str = "requested",
+        returning: bool = False,
+    ) -> None:
+        """Write a refund as the state updater does; `returning` ones count among those that are on their way."""
+        await self._in_state(
+            "INSERT INTO state.refunds (invoice_id, id, version, status, origin, source, amount_minor, "
+            "commission_minor, currency, provider, shop, transaction, refund_transaction, reason, failure_code, "
+            "failure_reason, created_at, updated_at) VALUES (:invoice, :id, 2, :status, :origin, "
+            "'revenue:subscription', :minor, 0, 'RUB', 'cloudpayments', 'main', 'p1', '', 'no cup', :code, :said, "
+            ":now, :now)",
+            invoice=invoice_id,
+            id=refund_id,
+            status=status,
+            origin=origin,
+            minor=minor,
+            code="5051" if status == "failed" else "",
+            said="Not enough money at the shop" if status == "failed" else "",
+            now=self.clock.now(),
+        )
+        if returning:
+            change = "UPDATE state.invoices SET refunding_minor = refunding_minor + :minor WHERE id = :id"
+            await self._in_state(change, id=invoice_id, minor=minor)
+
     async def refuse_in_state(self, command_id: UUID, invoice_id: UUID) -> None:
         """Write that a command was refused."""
         await self._in_state(

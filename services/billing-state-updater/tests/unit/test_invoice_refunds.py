@@ -128,6 +128,38 @@ def test_failed(state: State) -> None:
     state.check()
 
 
+def test_one_that_failed_is_asked_for_again_once(state: State) -> None:
+    """R-23: a part that failed is tried again whole, under an id of its own, however often somebody asks."""
+    bill = paid(state, beneficiary="merchant:m1", commission_minor=400)
+    back = asked(state, bill, 5_000)
+    again = refund(bill, new_id()).model_copy(update={"retry_of": back})
+    assert said(state.send(again)) == "illegal nothing_to_retry"
+    state.send(refund_report(bill, back, "failed", 5_000))
+    taken = [(FEES, "merchant:m1", 101, "commission_return"), ("merchant:m1", TRANSIT, 5_000, "refund")]
+    assert told(state.send(again)) == (["refund_requested"], taken)
+    assert state.events()[-1] == "refund.requested"
+    assert said(state.send(again)) == "illegal already_retried"
+    invoice = state.invoice(bill)
+    assert (invoice.refunding_minor, len(invoice.refunds)) == (5_000, 2)
+    assert told(state.send(refund_report(bill, again.refund_id, "succeeded", 5_000)))[0] == ["partially_refunded"]
+    assert said(state.send(again)) == "illegal already_retried"
+    assert state.balance(TRANSIT) == 0
+    state.check()
+
+
+def test_one_that_failed_is_not_asked_for_again_when_its_money_went_another_way(state: State) -> None:
+    bill = paid(state)
+    back = asked(state, bill, 5_000)
+    state.send(refund_report(bill, back, "failed", 5_000))
+    again = refund(bill, new_id()).model_copy(update={"retry_of": back})
+    rest = asked(state, bill, 15_000)
+    assert said(state.send(again)) == "illegal exceeds_remaining"
+    state.send(refund_report(bill, rest, "succeeded", 15_000))
+    asked(state, bill)
+    assert said(state.send(again)) == "illegal exceeds_remaining"
+    state.check()
+
+
 @pytest.mark.parametrize("before", REFUND_STATUSES)
 @pytest.mark.parametrize("after", ["pending", "succeeded", "failed", "unknown"])
 def test_reports_in_any_order(state: State, before: str, after: str) -> None:

@@ -132,6 +132,18 @@ async def test_a_refusal_is_final_and_says_why(world: World) -> None:
     assert "exceeds" in report["failure_reason"]
 
 
+async def test_a_refund_that_was_refused_is_made_when_it_is_asked_for_again(world: World) -> None:
+    invoice_id, transaction = await world.paid()
+    await world.emulator.arm("decline", "refund")
+    assert await world.until(await world.refund(invoice_id, transaction), "failed") == ["failed"]
+    again = await world.refund(invoice_id, transaction)
+    assert await world.until(again, "succeeded", "finished", "lease lost")
+    assert await world.statuses("refund") == ["failed", "succeeded"]
+    first, second = await world.reports("refund")
+    assert first["refund_id"] != second["refund_id"]
+    assert len(await world.emulator.log("payment.refunded")) == 1
+
+
 async def test_two_partial_refunds_are_two(world: World) -> None:
     invoice_id, transaction = await world.paid()
     for _ in range(2):

@@ -81,7 +81,8 @@ class InvoiceCapture(InvoiceCommand):
 class InvoiceRefund(InvoiceCommand):
     """Return the whole of a paid invoice's remaining money, or `amount_minor` of it.
 
-    `retry_of` names a refund of late money that failed: it is tried again, whole, whatever the invoice's status.
+    `retry_of` names a refund that failed: it is tried again, whole. Late money goes back whatever the invoice's status.
+    All who retry one refund give the retry the same `refund_id`, so that it is tried again once.
     """
 
     TYPE: ClassVar[str] = "invoice.refund"

@@ -16,7 +16,7 @@ from subscriptions.domain.model import Outcome, Subscription
 from subscriptions.handlers.context import Work
 from subscriptions.handlers.steps import account_of, carry_out, require
 from subscriptions.handlers.subscriptions import locked
-from subscriptions.store import catalogue, commands, state
+from subscriptions.store import catalogue, commands, refunds, state
 from subscriptions.store.commands import SentCommand
 
 REFUNDABLE = frozenset({"paid", "partially_refunded"})
@@ -28,6 +28,27 @@ class InvoiceStateError(DomainError):
 
     type = "invoice-status"
     title = "The invoice's status does not allow this"
+
+
+class RefundNotFailedError(DomainError):
+    """Only a refund that finally failed is asked for again."""
+
+    type = "refund-not-failed"
+    title = "The refund did not fail"
+
+
+class RefundRetriedError(DomainError):
+    """The refund was asked for again already; the retry has an id of its own, and is retried by it."""
+
+    type = "refund-retried"
+    title = "The refund was asked for again already"
+
+
+class NothingToRefundError(DomainError):
+    """What is left of the invoice's money is less than the refund."""
+
+    type = "nothing-to-refund"
+    title = "The invoice has not so much left to refund"
 
 
 @dataclass(frozen=True)
@@ -135,9 +156,11 @@ async def cancel_invoice(work: Work, invoice_id: UUID, reason: str) -> SentComma
 async def refund_invoice(
     work: Work, invoice_id: UUID, amount: Money | None, reason: str, retry_of: UUID | None = None
 ) -> SentCommand:
-    """Return the money of a paid invoice, or a part of it; or try a failed refund of late money again."""
+    """Return the money of a paid invoice, or a part of it; or ask for a failed refund again."""
     if retry_of is not None:
-        return await _retry_refund(work, invoice_id, amount, reason, retry_of)
+        if amount is not None:
+            raise InvalidValueError("A refund that is tried again is tried whole: leave the amount out.", "amount")
+        return await retry_refund(work, retry_of, reason, invoice_id)
     invoice = await _invoice(work, invoice_id, REFUNDABLE, "Only a paid invoice can be refunded.")
     left = invoice.amount - invoice.refunded - invoice.refunding
     if amount is not None:
@@ -156,21 +179,33 @@ async def refund_invoice(
     return await _send(work, command, reason, {"amount": str(amount or left)})
 
 
-async def _retry_refund(work: Work, invoice_id: UUID, amount: Money | None, reason: str, retry_of: UUID) -> SentCommand:
-    if amount is not None:
-        raise InvalidValueError("A refund that is tried again is tried whole: leave the amount out.", "amount")
-    invoice = await state.find_invoice(work.tx, invoice_id)
-    if invoice is None:
-        raise NotFoundError("There is no such invoice.")
+async def retry_refund(work: Work, refund_id: UUID, reason: str, invoice_id: UUID | None = None) -> SentCommand:
+    """Ask again, whole, for a refund that failed; `invoice_id` is whose it must be, None for any.
+
+    What is refused here is an early word to the manager; the updater has the last one.
+    """
+    failed = await refunds.find(work.tx, refund_id)
+    if failed is None or invoice_id not in (None, failed.invoice_id):
+        raise NotFoundError("There is no such refund.")
+    if failed.status != "failed":
+        raise RefundNotFailedError(f"The refund is {failed.status}.")
+    if failed.retried_as is not None:
+        raise RefundRetriedError(f"It was asked for again as {failed.retried_as}.")
+    # Late money belongs to no invoice's amount: it goes back whatever became of the invoice.
+    statuses = None if failed.origin == "late_payment" else REFUNDABLE
+    invoice = await _invoice(work, failed.invoice_id, statuses, "Only a paid invoice can be refunded.")
+    left = invoice.amount - invoice.refunded - invoice.refunding
+    if statuses is not None and left < failed.amount:
+        raise NothingToRefundError(f"The refund was of {failed.amount}; {left} of the invoice can still be refunded.")
     command = InvoiceRefund(
         account=invoice.account,
-        invoice_id=invoice_id,
+        invoice_id=invoice.id,
         actor=work.actor.name,
-        refund_id=new_id(),
+        refund_id=refunds.retry_id(refund_id),
         reason=reason,
-        retry_of=retry_of,
+        retry_of=refund_id,
     )
-    return await _send(work, command, reason, {"retry_of": str(retry_of)})
+    return await _send(work, command, reason, {"retry_of": str(refund_id), "amount": str(failed.amount)})
 
 
 async def capture_invoice(work: Work, invoice_id: UUID) -> SentCommand:
@@ -181,12 +216,12 @@ async def capture_invoice(work: Work, invoice_id: UUID) -> SentCommand:
     return await _send(work, InvoiceCapture(account=invoice.account, invoice_id=invoice_id, actor=work.actor.name), "")
 
 
-async def _invoice(work: Work, invoice_id: UUID, statuses: frozenset[str], otherwise: str) -> state.Invoice:
-    """Find an invoice in one of these statuses: an early word to the manager; the updater has the last one."""
+async def _invoice(work: Work, invoice_id: UUID, statuses: frozenset[str] | None, otherwise: str) -> state.Invoice:
+    """Find an invoice in one of these statuses (None: any): an early word to the manager; the updater has the last."""
     invoice = await state.find_invoice(work.tx, invoice_id)
     if invoice is None:
         raise NotFoundError("There is no such invoice.")
-    if invoice.status not in statuses:
+    if statuses is not None and invoice.status not in statuses:
         raise InvoiceStateError(f"The invoice is {invoice.status}. {otherwise}")
     return invoice
 

@@ -38,14 +38,21 @@ def remaining(invoice: Invoice) -> int:
 
 
 def request(invoice: Invoice, command: commands.InvoiceRefund, balance: books.Balance) -> Outcome:
-    """Begin a refund of all that remains, or of a part."""
+    """Begin a refund of all that remains, or of a part; or ask again, whole, for one that failed."""
     if command.refund_id in invoice.refunds:
-        return Duplicate()
-    if command.retry_of is not None:
-        return _retry_late(invoice, command, command.retry_of)
+        if command.retry_of is None:
+            return Duplicate()
+        # Whoever retries one refund names the retry alike: here somebody else was first, and the sender has to know.
+        return Illegal("already_retried", f"the refund was asked for again as {command.refund_id}")
+    failed = invoice.refunds.get(command.retry_of) if command.retry_of is not None else None
+    if command.retry_of is not None and (failed is None or failed.status != "failed"):
+        return Illegal("nothing_to_retry", "only a refund that failed can be tried again")
+    if failed is not None and failed.origin == "late_payment":
+        return _retry_late(invoice, command, failed)
     if invoice.status not in _REFUNDABLE:
         return Illegal("not_refundable", f"an invoice that is {invoice.status} has nothing to refund")
-    amount = command.amount_minor if command.amount_minor is not None else remaining(invoice)
+    wanted = failed.amount_minor if failed is not None else command.amount_minor
+    amount = wanted if wanted is not None else remaining(invoice)
     if not 0 < amount <= remaining(invoice):
         return Illegal("exceeds_remaining", f"{remaining(invoice)} minor units can still be refunded")
     refund, changes = _open(invoice, command.refund_id, amount, "requested", command.reason)
@@ -69,11 +76,8 @@ def request(invoice: Invoice, command: commands.InvoiceRefund, balance: books.Ba
     )
 
 
-def _retry_late(invoice: Invoice, command: commands.InvoiceRefund, failed_id: UUID) -> Outcome:
+def _retry_late(invoice: Invoice, command: commands.InvoiceRefund, failed: Refund) -> Outcome:
     """Send late money on its way again, after a refund of it failed: it must not stay in suspense (I-09)."""
-    failed = invoice.refunds.get(failed_id)
-    if failed is None or failed.origin != "late_payment" or failed.status != "failed":
-        return Illegal("nothing_to_retry", "only a refund of late money that failed can be tried again")
     for other in invoice.refunds.values():
         if other.payment_id == failed.payment_id and other.status != "failed":
             return Illegal("refund_under_way", f"refund {other.id} of the same payment is {other.status}")

@@ -1,4 +1,4 @@
-"""Admin API: invoices. They are read from the State Storage and changed over the bus."""
+"""Admin API: invoices and their refunds. They are read from the State Storage and changed over the bus."""
 
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
@@ -22,12 +22,15 @@ from subscriptions.api.admin.models import (
     InvoiceCancelRequest,
     InvoiceIssueRequest,
     InvoiceRefundRequest,
+    RefundModel,
+    RefundRetryRequest,
+    RefundStatusName,
 )
-from subscriptions.api.dependencies import ADMIN_PREFIX, Ctx, Manager, actor_of, after, key_of, number, stored
+from subscriptions.api.dependencies import ADMIN_PREFIX, Ctx, Manager, actor_of, after, key_of, moment, number, stored
 from subscriptions.api.models import InvoiceStatusName, TimelineModel
 from subscriptions.handlers import managers
 from subscriptions.handlers.context import Context, Work, once
-from subscriptions.store import audit, commands, state
+from subscriptions.store import audit, commands, refunds, state
 from subscriptions.store.commands import SentCommand
 
 router = APIRouter(tags=["invoices"])
@@ -179,6 +182,70 @@ async def refund(
         manager,
         ("invoice.refund", key, digest, wait_s),
         lambda work: managers.refund_invoice(work, invoice_id, amount, body.reason, body.retry_of),
+    )
+
+
+def _refund(found: refunds.Refund) -> RefundModel:
+    return RefundModel(
+        id=found.id,
+        invoice_id=found.invoice_id,
+        kind=found.kind,
+        product=found.product,
+        payer=found.payer,
+        status=found.status,  # type: ignore[arg-type]
+        origin=found.origin,
+        amount=MoneyModel.of(found.amount),
+        provider=found.provider,
+        reason=found.reason,
+        failure_code=found.failure_code,
+        failure_reason=found.failure_reason,
+        requested_at=found.created_at,
+        updated_at=found.updated_at,
+        retried_as=found.retried_as,
+    )
+
+
+@router.get("/refunds", summary="List refunds")
+async def list_refunds(
+    _: Manager,
+    context: Ctx,
+    cursor: Cursor,
+    status: Annotated[
+        list[RefundStatusName] | None,
+        Query(description="Only those in these statuses. `failed` are those that the provider finally refused."),
+    ] = None,
+    invoice_id: UUID | None = None,
+) -> Page[RefundModel]:
+    """Show refunds of every product, the newest first. One that failed is asked for again by its `retry`."""
+    async with context.database.reading() as tx:
+        found = await refunds.list_refunds(
+            tx,
+            statuses=tuple(status or ()),
+            invoice_id=invoice_id,
+            after=after(cursor, moment, UUID),
+            limit=cursor.limit + 1,
+        )
+    return cursor.page(found, lambda one: (one.created_at.isoformat(), str(one.id)), _refund)
+
+
+@router.post(
+    "/refunds/{refund_id}/retry", status_code=202, summary="Ask for a failed refund again", responses=_ACCEPTED
+)
+async def retry_refund(
+    refund_id: UUID,
+    body: RefundRetryRequest,
+    manager: Manager,
+    context: Ctx,
+    key: IdempotencyKey,
+    digest: RequestHash,
+    wait_s: PreferWait,
+) -> Response:
+    """Ask the provider again for the same amount, as a new refund: once for each that failed."""
+    return await _command(
+        context,
+        manager,
+        ("refund.retry", key, digest, wait_s),
+        lambda work: managers.retry_refund(work, refund_id, body.reason),
     )
 
 

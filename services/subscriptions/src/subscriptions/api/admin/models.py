@@ -167,12 +167,45 @@ class InvoiceCancelRequest(StrictModel):
 class InvoiceRefundRequest(StrictModel):
     """How much to return (all that is left when it is left out), and why.
 
-    `retry_of` is a refund of late or surplus money that failed: it is tried again, whole, in any status of the invoice.
+    `retry_of` is a refund of the invoice that failed: it is tried again, whole, as by `POST /refunds/{id}/retry`.
     """
 
     amount: MoneyModel | None = None
     reason: WrittenReason
     retry_of: UUID | None = None
+
+
+class RefundRetryRequest(StrictModel):
+    """Why the refund is asked for again."""
+
+    reason: WrittenReason
+
+
+RefundStatusName = Literal["requested", "pending", "succeeded", "failed", "unknown"]
+
+
+class RefundModel(AnswerModel):
+    """A refund of any product's invoice."""
+
+    id: UUID
+    invoice_id: UUID
+    kind: str = Field(description="The invoice's.")
+    product: str
+    payer: str
+    status: RefundStatusName
+    origin: str = Field(
+        description="`requested` by somebody, of a `late_payment`, or made at the `provider` without being asked for."
+    )
+    amount: MoneyModel
+    provider: str
+    reason: str = Field(description="Why it was asked for.")
+    failure_code: str
+    failure_reason: str = Field(description="Why it failed, as the provider said it.")
+    requested_at: datetime
+    updated_at: datetime = Field(description="When it came to its status.")
+    retried_as: UUID | None = Field(
+        description="The refund that was asked for after this one failed. A failed one without it waits for a manager."
+    )
 
 
 class AdminInvoiceModel(InvoiceModel):
