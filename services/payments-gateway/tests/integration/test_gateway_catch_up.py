@@ -12,13 +12,14 @@ import sqlalchemy as sa
 from copeck.kernel.clock import SystemClock
 from copeck.kernel.ids import id_at, new_id
 from copeck.storage.engine import Database
+from copeck.testkit.waiting import eventually
 from payments_gateway.handlers import catch_up, janitor
 from payments_gateway.handlers.context import Context
 from payments_gateway.store import attempts as attempt_store
 from payments_gateway.tables import operations
 
-from .conftest import PAYER, PREFIX, Emulator, payment
-from .test_gateway_operations import World
+from .conftest import PAYER, PREFIX, Emulator, payment, signed
+from .operation_world import World, callbacks
 
 pytestmark = pytest.mark.integration
 
@@ -129,6 +130,55 @@ async def test_the_end_of_a_hold_that_is_refused_is_tried_again_but_not_for_ever
     assert (await world.until(again, "succeeded"))[-1] == "succeeded"
     assert (await world.statuses("payment"))[-1] == end
     assert len({row["idempotency_key"] for row in await world.table("operations")}) == 3
+
+
+@pytest.mark.parametrize("asked", [False, True], ids=["never asked about", "asked about until it failed"])
+async def test_a_hold_that_is_told_after_a_failure_is_asked_about_and_ended(
+    world: World, state: Database, asked: bool
+) -> None:
+    invoice_id = await world.invoice()
+    await world.emulator.client.post("/sandbox/notifications/hold")
+    answer = await world.emulator.charge(invoice_id, hold=True)
+    questions = await _questions(world) if asked else []
+    fields = payment(invoice_id, answer["Model"]["TransactionId"], Status="Declined", Reason="Timeout", ReasonCode=5091)
+    body, headers = signed(fields)
+    url = f"http://127.0.0.1:{world.emulator.gateway_port}{PREFIX}/paid/cloudpayments/main/fail"
+    assert (await world.emulator.client.post(url, content=body, headers=headers)).json() == {"code": 0}
+    if asked:
+        assert await world.until(questions.pop(), "succeeded") == ["succeeded"]
+    else:
+        assert await _questions(world) == []
+
+    await world.emulator.client.post("/sandbox/notifications/release")
+    await eventually(lambda: callbacks(world, "pay"))
+    assert (await world.statuses("payment"))[-2:] == ["failed", "authorized"]
+    await _invoice(state, invoice_id, "authorized", UUID((await world.reports("payment"))[-1]["payment_id"]))
+    asked_at = SystemClock().now() - timedelta(minutes=1)
+    async with state.transaction() as tx:
+        values = {"invoice": invoice_id, "event": "void_requested", "cause": new_id(), "at": asked_at}
+        await tx.execute(_STEP, values)
+    (question,) = await _questions(world)
+    voids: list[UUID] = []
+    world.context.enqueue = voids.extend
+    assert await world.until(question, "pending") == ["pending"]
+    (void,) = voids
+    assert (await world.until(void, "succeeded"))[-1] == "succeeded"
+    assert (await world.statuses("payment"))[-1] == "canceled"
+    assert await world.until(question, "succeeded", "finished")
+
+
+async def _questions(world: World) -> list[UUID]:
+    """Let the time of every attempt come; returns the questions that the janitor then has asked."""
+    async with world.context.database.transaction() as tx:
+        moved = sa.text(
+            "WITH gone AS (DELETE FROM gateway.attempts_due RETURNING payment_id) "
+            "INSERT INTO gateway.attempts_due SELECT DISTINCT now(), payment_id FROM gone"
+        )
+        await tx.execute(moved)
+    questions: list[UUID] = []
+    world.context.enqueue_questions = questions.extend
+    await janitor.run(world.context)
+    return questions
 
 
 @pytest.mark.parametrize("status", ["canceled", "paid"])

@@ -10,7 +10,7 @@ from uuid import UUID
 
 from copeck.kernel.ids import new_id
 from copeck.kernel.money import Money
-from payments_gateway.domain.attempts import advance
+from payments_gateway.domain.attempts import FINISHED, advance
 from payments_gateway.domain.invoices import Invoice
 from payments_gateway.domain.models import Attempt
 from payments_gateway.domain.provider import AttemptStatus, Shop
@@ -53,13 +53,16 @@ class Known:
 
 @dataclass(frozen=True, slots=True)
 class Heard:
-    """What became of a statement. `news` is false when it was heard before; `report` says that the updater is told."""
+    """What became of a statement. `news` is false when it was heard before; `report` says that the updater is told.
+
+    `open` says that the janitor has to ask about the attempt from now on: it is new, or it had ended and holds money.
+    """
 
     attempt: Attempt
     news: bool
     report: bool
     bound: bool
-    created: bool
+    open: bool
 
 
 def hear(known: Known, shop: Shop, said: Statement, now: datetime) -> Heard:
@@ -68,7 +71,7 @@ def hear(known: Known, shop: Shop, said: Statement, now: datetime) -> Heard:
     fact = ((shop.provider, shop.shop, said.transaction_id), said.status.value)
     is_statement = said.status in STATEMENTS
     if is_statement and fact in known.heard:
-        return Heard(attempt, news=False, report=False, bound=bound, created=created)
+        return Heard(attempt, news=False, report=False, bound=bound, open=created)
     status = advance(attempt.status, said.status)
     moved = status is said.status
     changed = replace(
@@ -84,7 +87,9 @@ def hear(known: Known, shop: Shop, said: Statement, now: datetime) -> Heard:
     known.attempts[changed.payment_id] = changed
     # That a payment has begun is told once; later news of a transaction under way is none.
     report = is_statement or (attempt.status is AttemptStatus.CREATED and status is AttemptStatus.PENDING)
-    return Heard(changed, news=is_statement or changed != attempt, report=report, bound=bound, created=created)
+    # Nobody asks any more about what has failed: a hold that is told after that would be captured or released never.
+    opened = created or (attempt.status in FINISHED and status not in FINISHED)
+    return Heard(changed, news=is_statement or changed != attempt, report=report, bound=bound, open=opened)
 
 
 def _attempt_of(known: Known, shop: Shop, said: Statement, now: datetime) -> tuple[Attempt, bool, bool]:

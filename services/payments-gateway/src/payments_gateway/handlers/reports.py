@@ -42,8 +42,8 @@ def note(
     heard = hearing.hear(known, shop, said, now)
     if heard.bound:
         changes.bound.append(heard.attempt)
-    if heard.created:
-        changes.created.add(heard.attempt.payment_id)
+    if heard.open:
+        changes.opened.add(heard.attempt.payment_id)
     if heard.bound or heard.news:
         changes.touched[heard.attempt.payment_id] = heard.attempt
     if heard.news and said.status in hearing.STATEMENTS:

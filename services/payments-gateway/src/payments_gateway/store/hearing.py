@@ -49,6 +49,7 @@ WITH new_facts AS (
 ), due AS (
     INSERT INTO gateway.attempts_due (due_at, payment_id)
     SELECT :due_at, payment_id FROM jsonb_to_recordset(:due) AS d (payment_id uuid)
+    ON CONFLICT DO NOTHING
 )
 INSERT INTO gateway.attempts AS known (payment_id, invoice_id, account, provider, shop, idempotency_key, amount_minor,
     currency, status, transaction_id, method, failure_code, failure_reason, decline, created_at, updated_at)
@@ -75,7 +76,7 @@ class Changes:
     """What a batch of statements changes."""
 
     touched: dict[UUID, Attempt] = field(default_factory=dict)
-    created: set[UUID] = field(default_factory=set)
+    opened: set[UUID] = field(default_factory=set)
     bound: list[Attempt] = field(default_factory=list)
     learned: list[dict[str, Any]] = field(default_factory=list)
 
@@ -128,7 +129,7 @@ async def write(tx: AsyncConnection, changes: Changes, now: datetime, due_at: da
                 }
                 for item in changes.bound
             ],
-            "due": [{"payment_id": str(payment_id)} for payment_id in changes.created],
+            "due": [{"payment_id": str(payment_id)} for payment_id in changes.opened],
             "attempts": [_attempt(item) for item in changes.touched.values()],
             "now": now,
             "due_at": due_at,
