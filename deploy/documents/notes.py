@@ -235,7 +235,7 @@ SENT_FROM: dict[str, str] = {
     "payout.approve": "a second manager (`POST /payments/api/v1/payouts/{id}/approve`)",
     "payout.cancel": "a manager or a merchant (`POST /payments/api/v1/payouts/{id}/cancel`, or `DELETE` of a draft)",
     "payout.retry": "a manager or a merchant (`POST /payments/api/v1/payouts/{id}/retry`)",
-    "payout.report": "the gateway: before the provider is called, and when it has answered",
+    "payout.report": "the gateway: before the provider is called, when it answered, and when a manager stops it unsent",
     "ledger.correct": "a second manager (`POST /payments/api/v1/corrections/{id}/approve`)",
     "wallet.open": "a wallet's owner (`POST /payments/api/v1/wallets`); `devices` for a new merchant's balance",
     "wallet.pay": "a wallet's owner (`POST /payments/api/v1/payments/pay`)",

@@ -1,6 +1,9 @@
 """Whole lives of payouts, batches and corrections, with a real updater, its books, and the word of the provider."""
 
+import asyncio
+import time
 from collections.abc import AsyncIterator, Callable
+from datetime import timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -9,15 +12,18 @@ import sqlalchemy as sa
 
 from copeck.contracts import commands
 from copeck.contracts.envelope import Envelope
-from copeck.contracts.events import CommandRefused
+from copeck.contracts.events import CommandRefused, PayoutPending
+from copeck.kernel.money import Money
 from copeck.testkit.rabbit import Broker
 from copeck.testkit.tokens import TokenMint
 from copeck.testkit.waiting import eventually
 from payments_gateway import tables
 from payments_gateway.composition import make_context
-from payments_gateway.handlers import batches
+from payments_gateway.domain.routing import Shops
+from payments_gateway.handlers import batches, operations
 from payments_gateway.handlers.events import Events
 from payments_gateway.settings import GatewaySettings
+from payments_gateway.store import operations as operation_store
 from tests.support.updater import rows, send
 
 from .payout_house import House, decided, house_of
@@ -217,6 +223,72 @@ async def test_a_draft_is_submitted_canceled_or_deleted(house: House) -> None:
     async with house.context.database.reading() as tx:
         deeds = (await tx.execute(sa.select(tables.audit.c.action).order_by(tables.audit.c.id))).scalars().all()
     assert deeds == ["submit", "cancel", "delete", "delete"]
+
+
+async def begun(house: House, payout_id: str) -> UUID:
+    """Have a payout announced, and the updater take that; returns the operation that is to send it."""
+    told = PayoutPending(
+        payout_id=UUID(payout_id), version=1, status="pending", account="house:payouts", amount_minor=15_000,
+        currency="RUB", provider="mock", shop="main", recipient="***", attempt=1,
+    )  # fmt: skip
+    await Events(house.context).handle(Envelope.new(told, source="state-updater"))
+    [(operation_id,)] = await rows(house.database_url, "SELECT id FROM gateway.operations")
+    assert await operations.execute(house.context, operation_id) == "announced"
+    await house.becomes(payout_id, "processing")
+    return UUID(str(operation_id))
+
+
+@pytest.mark.parametrize("waits_for", ["balance", "shop"])
+async def test_a_manager_stops_what_is_under_way_and_was_never_sent(
+    house: House, provider: MockGateway, waits_for: str
+) -> None:
+    payout_id = await house.payout()
+    operation_id = await begun(house, payout_id)
+    if waits_for == "balance":
+        # It was there when this payout was announced, and others had it.
+        house.context.balances.learn(("mock", "main", "RUB"), Money(0, "RUB"), time.monotonic())
+        assert await operations.execute(house.context, operation_id) == "put off"
+    else:
+        house.context.shops = Shops([])
+        assert await operations.execute(house.context, operation_id) == "ready"
+    path, why = f"/payouts/{payout_id}/cancel", {"reason": "no money till Monday"}
+    stopped = await house.manager.call("POST", path, key="stop", json=why, wait=True)
+    assert (stopped.status_code, stopped.json()["status"]) == (200, "failed")
+    assert (await house.manager.call("POST", path, key="stop", json=why)).status_code == 202
+    shown = await house.seen(payout_id)
+    assert (shown["last_error"], shown["failure"]["reason"]) == ("canceled_before_sending", "no money till Monday")
+    assert [row[3] for row in await transfers(house, payout_id)] == ["payout", "payout_reversal"]
+    assert await operations.execute(house.context, operation_id) == "finished"
+    assert await provider.transfers() == {}
+    again = await house.manager.call("POST", f"/payouts/{payout_id}/retry", wait=True)
+    assert (again.json()["status"], (await house.seen(payout_id))["attempts"]) == ("pending", 2)
+
+
+async def test_i08_what_may_have_been_sent_is_stopped_by_nobody(house: House, provider: MockGateway) -> None:
+    payout_id = await house.payout()
+    operation_id = await begun(house, payout_id)
+    await provider.arm("error_before")
+    assert await operations.execute(house.context, operation_id) == "unknown"
+    late = await house.manager.call("POST", f"/payouts/{payout_id}/cancel")
+    assert (late.status_code, late.json()["type"]) == (409, "urn:copeck:problem:payout-status")
+
+
+async def test_i08_a_stop_that_comes_while_it_is_sent_is_refused(house: House) -> None:
+    payout_id = await house.payout()
+    operation_id = await begun(house, payout_id)
+    waiting = "SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
+
+    async def waits() -> bool:
+        return bool(await rows(house.database_url, waiting))
+
+    async with house.context.database.transaction() as tx:
+        await operation_store.locked(tx, [operation_id])
+        stop = asyncio.create_task(house.manager.call("POST", f"/payouts/{payout_id}/cancel"))
+        await eventually(waits, timeout_s=20)
+        now = house.context.clock.now()
+        await operation_store.lease(tx, [operation_id], uuid4(), now, now + timedelta(minutes=1))
+    assert (await stop).status_code == 409
+    assert await rows(house.database_url, "SELECT status, failure_code FROM gateway.operations") == [("calling", "")]
 
 
 async def correction(house: House, **changes: Any) -> dict[str, Any]:

@@ -119,7 +119,7 @@ def standing(status: str, **changes: object) -> Standing:
 RULES: dict[str, tuple[Callable[[Standing], object], set[str]]] = {
     "submit": (payouts.check_submit, {"draft"}),
     "approve": (lambda now: payouts.check_approve(now, MANAGER), {"awaiting_approval"}),
-    "cancel": (payouts.check_cancel, {"draft", "awaiting_approval", "pending"}),
+    "cancel": (lambda now: payouts.check_cancel(now, MERCHANT), {"draft", "awaiting_approval", "pending"}),
     "retry": (payouts.check_retry, {"failed"}),
     "delete": (payouts.check_delete, {"draft", "canceled"}),
 }
@@ -149,7 +149,15 @@ def test_a_payout_whose_outcome_is_unknown_is_not_tried_again() -> None:
 
 def test_a_payout_that_was_sent_is_not_canceled() -> None:
     with pytest.raises(PayoutStatusError):
-        payouts.check_cancel(standing("pending", sent=True))
+        payouts.check_cancel(standing("pending", sent=True), MANAGER)
+
+
+def test_managers_alone_stop_what_is_under_way() -> None:
+    assert payouts.check_cancel(standing("processing"), MANAGER)
+    assert not payouts.check_cancel(standing("pending"), MANAGER)
+    for caller in (MERCHANT, CUSTOMER):
+        with pytest.raises(PayoutStatusError):
+            payouts.check_cancel(standing("processing"), caller)
 
 
 def test_what_was_refused_as_it_was_asked_for_is_not_tried_again() -> None:
@@ -169,7 +177,7 @@ def test_what_was_refused_as_it_was_asked_for_is_not_tried_again() -> None:
 def test_who_is_quicker_than_the_updater_is_not_sent_away(changes: dict[str, bool], expected: str) -> None:
     now = standing("requested", decided=False, **changes)
     assert now.expected == expected
-    payouts.check_cancel(now)
+    payouts.check_cancel(now, CUSTOMER)
 
 
 def test_payouts_of_a_waiting_batch_wait_with_it() -> None:

@@ -334,7 +334,11 @@ async def cancel_payout(
     wait_s: PreferWait,
     body: CancelPayout | None = None,
 ) -> Response:
-    """Call a payout off before it has started; what was debited goes back to its source."""
+    """Call a payout off before it has started; what was debited goes back to its source.
+
+    A manager also stops one that is `processing` while nothing of it was sent to the provider: it ends as failed with
+    `canceled_before_sending`, and can be tried again. 409 once it may have been sent.
+    """
     reason = free_text(body.reason, "reason") if body else ""
     sent = payout_commands.cancel(context, caller, payout_id, key, digest, reason)
     return await _command(context, caller, sent, wait_s)

@@ -13,6 +13,7 @@ HOUSE = "house:payouts"
 OWN_WALLET = "wallet"
 REQUESTED = "requested"
 STATUSES = (REQUESTED, "draft", "awaiting_approval", "pending", "processing", "completed", "failed", "canceled")
+CANCELED_BEFORE_SENDING = "canceled_before_sending"
 FINAL = frozenset({"completed", "failed", "canceled"})
 _UUID = "[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
 _MERCHANT = re.compile(f"merchant:({_UUID})")
@@ -159,13 +160,20 @@ def check_approve(now: Standing, caller: Caller) -> None:
     _needs(now, "approved", "awaiting_approval")
 
 
-def check_cancel(now: Standing) -> None:
-    """Refuse once the payout has started: from then on only the provider's answer ends it."""
+def check_cancel(now: Standing, caller: Caller) -> bool:
+    """Refuse once the payout has started: from then on only the provider's answer ends it.
+
+    True when it is under way by the updater's word: a manager may stop that as long as its try was not sent, which is
+    seen with the try locked.
+    """
     if now.in_waiting_batch:
         raise PartOfBatchError("Cancel the batch: its payouts have not been sent yet")
     if now.expected == "pending" and now.sent:
         raise PayoutStatusError("The payout has been sent to the provider already")
+    if now.expected == "processing" and caller.is_manager:
+        return True
     _needs(now, "canceled", "draft", "awaiting_approval", "pending")
+    return False
 
 
 def check_retry(now: Standing) -> None:
@@ -197,6 +205,7 @@ _WORDS = {
     "outcome_unknown": "The provider has not said what became of it; it is being asked",
     "insufficient_balance": "The provider's balance is too low",
     "batch_canceled": "The batch was canceled before it was sent",
+    CANCELED_BEFORE_SENDING: "A manager stopped it before anything was sent to the provider",
     "rejected": "The provider refused",
     "declined": "The provider refused",
     "provider_unavailable": "It was tried as often as is allowed; the provider never took it",

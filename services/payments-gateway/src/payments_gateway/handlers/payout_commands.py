@@ -1,6 +1,7 @@
 """What people do to payouts: submit, approve, cancel, retry, describe, delete. The updater is asked, and decides."""
 
 from dataclasses import dataclass
+from typing import Any
 from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -12,11 +13,16 @@ from copeck.kernel.money import Money
 from copeck.storage.idempotency import Claim, StoredAnswer
 from copeck.web.etag import check_if_match
 from payments_gateway.domain import payouts as rules
-from payments_gateway.domain.payouts import Caller, NotYoursError, Standing
+from payments_gateway.domain.instructions import payout_key
+from payments_gateway.domain.models import OperationStatus
+from payments_gateway.domain.payouts import Caller, NotYoursError, PayoutStatusError, Standing
+from payments_gateway.domain.sending import sends_first
+from payments_gateway.handlers import metrics
 from payments_gateway.handlers.context import SOURCE, Context
 from payments_gateway.handlers.payout_balance import provider_balance
 from payments_gateway.handlers.payouts import check_stopped, url_of
-from payments_gateway.store import audit, payout_requests, payouts
+from payments_gateway.handlers.reports import payout_report
+from payments_gateway.store import audit, operations, payout_requests, payouts
 from payments_gateway.store.payouts import SeenPayout
 
 SUBJECT = "payout"
@@ -76,7 +82,7 @@ async def approve(context: Context, caller: Caller, payout_id: UUID, key: str, r
 async def cancel(
     context: Context, caller: Caller, payout_id: UUID, key: str, request_hash: str, reason: str = ""
 ) -> Sent:
-    """Call a payout off before it has started."""
+    """Call a payout off before it has started; a manager also one that is under way and was never sent."""
     return await _send(context, caller, payout_id, "cancel", key, request_hash, reason)
 
 
@@ -102,18 +108,35 @@ async def _send(
         return _sent(said)
     if action == "approve":
         await check_balance(context, found.provider, found.shop, Money(found.amount_minor, found.currency))
-    command = _command(found, caller, action, reason)
-    envelope = Envelope.new(command, source=SOURCE)
-    body = {"id": str(payout_id), "command_id": str(envelope.id), "version": found.state_version}
     async with context.database.transaction() as tx:
-        known = await context.idempotency.begin(tx, scope, key, request_hash)
-        if known is None:
+        answer = await context.idempotency.begin(tx, scope, key, request_hash)
+        if answer is None:
+            envelope = await _envelope(context, tx, found, caller, action, reason)
+            body = {"id": str(payout_id), "command_id": str(envelope.id), "version": found.state_version}
             await context.outbox.add(tx, envelope)
             detail = {"command_id": str(envelope.id)} | ({"reason": reason} if reason else {})
             await audit.note(tx, SUBJECT, str(payout_id), action, caller.actor, detail, context.clock.now())
             await context.idempotency.finish(tx, scope, key, 202, body)
+            answer = StoredAnswer(202, body)
     context.poke_relay()
-    return _sent(known or StoredAnswer(202, body))
+    return _sent(answer)
+
+
+async def _envelope(
+    context: Context, tx: AsyncConnection, found: SeenPayout, caller: Caller, action: str, reason: str
+) -> Envelope:
+    """Word what the updater is asked for, or told: a try that was never sent is ended here, and reported as failed."""
+    if action != "cancel" or not rules.check_cancel(standing_of(found), caller):
+        return Envelope.new(_command(found, caller, action, reason), source=SOURCE)
+    # Whoever would send it locks the same row, and finds it ended.
+    operation = await operations.by_key(tx, payout_key(found.payout_id, found.attempt), lock=True)
+    if operation is None or not sends_first(operation):
+        raise PayoutStatusError("The payout may have been sent to the provider, or it was stopped already")
+    failure = {"failure_code": rules.CANCELED_BEFORE_SENDING, "failure_reason": reason}
+    ended: dict[str, Any] = {"status": OperationStatus.FAILED, "outcome": "failed", "reported": "failed", **failure}
+    await operations.write(tx, operation.id, None, context.clock.now(), **ended)
+    metrics.OPERATIONS.labels(operation.kind.value, rules.CANCELED_BEFORE_SENDING).inc()
+    return payout_report(operation, "failed", **failure)
 
 
 def _sent(answer: StoredAnswer) -> Sent:
@@ -130,7 +153,10 @@ def _check(caller: Caller, found: SeenPayout, action: str) -> None:
         return
     if not (caller.cancels(found.account) if action == "cancel" else caller.commands(found.account)):
         raise NotYoursError("Managers and the merchant whose balance it is may do this")
-    {"submit": rules.check_submit, "cancel": rules.check_cancel, "retry": rules.check_retry}[action](now)
+    if action == "cancel":
+        rules.check_cancel(now, caller)
+    else:
+        {"submit": rules.check_submit, "retry": rules.check_retry}[action](now)
 
 
 def _command(found: SeenPayout, caller: Caller, action: str, reason: str) -> commands.PayoutCommand:
