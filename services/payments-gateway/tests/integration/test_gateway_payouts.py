@@ -20,6 +20,7 @@ from payments_gateway.handlers import events as event_handler
 from payments_gateway.handlers.operations.taking import take
 from payments_gateway.handlers.operations.talking import Talk, converse
 from payments_gateway.handlers.payout_balance import provider_balance
+from payments_gateway.handlers.reconciliation import reconcile
 from payments_gateway.main import build
 from payments_gateway.settings import GatewaySettings
 
@@ -276,6 +277,26 @@ async def test_i08_cloudpayments_pays_out_once_whatever_becomes_of_the_answer(
     made = await emulator.log("payout.completed")
     assert [item["invoice_id"] for item in made] == [f"{payout_id}-1"]
     assert (await world.statuses())[-1] == "completed"
+
+
+async def test_the_provider_s_list_has_a_payout_asked_about_whose_answer_was_lost(
+    world: PayoutWorld, emulator: Emulator
+) -> None:
+    # The list's moments are whole seconds, and the payout is of this one.
+    world.context.settings = world.context.settings.model_copy(update={"reconcile_lag_s": -5})
+    await emulator.arm("error_after_success", "topup")
+    _, operation_id = await world.begun(recipient=PHONE, provider="cloudpayments")
+    assert await world.until(operation_id, "unknown") == ["unknown"]
+    world.tasks.clear()
+    shop = world.context.shops.get("cloudpayments", "main")
+    assert shop is not None
+    assert await reconcile(world.context, shop) == 0
+    assert world.tasks == [operation_id]
+    assert await operations.execute(world.context, operation_id) == "succeeded"
+    world.tasks.clear()
+    assert await reconcile(world.context, shop) == 0
+    assert world.tasks == []
+    assert [row["kind"] for row in await world.table("facts")] == []
 
 
 @pytest.mark.parametrize("kind", ["pay", "fail"])

@@ -11,6 +11,8 @@ import pytest
 from copeck.kernel.clock import ManualClock
 from copeck.kernel.ids import new_id
 from copeck.kernel.money import Money
+from payments_gateway.domain.identifiers import payout_reference
+from payments_gateway.domain.instructions import payout_key
 from payments_gateway.domain.models import Operation, OperationKind, OperationStatus
 from payments_gateway.domain.operations import Seen
 from payments_gateway.domain.provider import AttemptStatus, Exchange, Findings, Shop, Transaction
@@ -18,6 +20,7 @@ from payments_gateway.handlers import metrics, reconciliation
 from payments_gateway.handlers.context import Context
 from payments_gateway.handlers.operations import talking
 from payments_gateway.store import attempts as attempt_store
+from payments_gateway.store import operations as operation_store
 
 pytestmark = pytest.mark.integration
 
@@ -144,3 +147,73 @@ async def test_i08_a_refund_that_names_nobody_stops_a_second_call_once_the_key_i
     async with context.database.transaction() as tx:
         await attempt_store.learn(tx, "cloudpayments", "main", "9", "refunded", "test", clock.now())
     assert await seen() is Seen.NOT_THERE
+
+
+async def tried(context: Context, status: OperationStatus, now: datetime) -> tuple[Operation, Transaction]:
+    """A payout's try that stands somewhere here, and has paid at the provider."""
+    payout_id, transaction_id = new_id(), f"9{status}"
+    operation = Operation(
+        id=new_id(), kind=OperationKind.PAYOUT, invoice_id=None, account="house:payouts", provider="cloudpayments",
+        shop="main", amount=Money(1010, "RUB"), idempotency_key=payout_key(payout_id, 1), status=status,
+        next_at=now + timedelta(hours=1), created_at=now, payout_id=payout_id, payout_attempt=1,
+        result_transaction_id=transaction_id if status is OperationStatus.SUCCEEDED else None,
+    )  # fmt: skip
+    async with context.database.transaction() as tx:
+        assert await operation_store.add(tx, operation, now)
+    reference = payout_reference(payout_id, 1)
+    paid_out = paid(payout_id, transaction_id)
+    return operation, replace(paid_out, amount=operation.amount, invoice_ref=reference, is_payout=True)
+
+
+async def test_i08_a_payout_that_was_paid_against_our_word_is_booked_once(
+    context: Context, listed: Listed, shop: Shop, clock: ManualClock, rows: Rows, reports: Rows
+) -> None:
+    now = clock.now() - timedelta(minutes=2)
+    failed, paid_out = await tried(context, OperationStatus.FAILED, now)
+    listed.made.append((now, paid_out))
+    counter = metrics.PAYOUT_DIFFERENCES.labels("cloudpayments", "main", "paid_after_all")
+    before = counter._value.get()
+    assert [await reconciliation.reconcile(context, shop) for _ in range(3)] == [1, 0, 0]
+    (report,) = await reports()
+    assert (report["status"], report["attempt"], report["payout_id"]) == ("completed", 1, str(failed.payout_id))
+    (row,) = await rows("operations")
+    assert (row["status"], row["result_transaction_id"]) == ("succeeded", paid_out.transaction_id)
+    assert counter._value.get() == before + 1
+
+
+async def test_a_payout_that_has_ended_at_the_provider_is_asked_about_at_once(
+    context: Context, listed: Listed, shop: Shop, clock: ManualClock, rows: Rows, reports: Rows
+) -> None:
+    now, sent = clock.now() - timedelta(minutes=2), list[UUID]()
+    context.enqueue = sent.extend
+    unknown, paid_out = await tried(context, OperationStatus.UNKNOWN, now)
+    listed.made.append((now, paid_out))
+    assert await reconciliation.reconcile(context, shop) == 0
+    assert sent == [unknown.id]
+    assert [row["next_at"] for row in await rows("operations")] == [clock.now()]
+    assert await reports() == []
+
+
+async def test_payouts_that_are_not_ours_are_counted_once_and_move_nothing(
+    context: Context, listed: Listed, shop: Shop, clock: ManualClock, reports: Rows
+) -> None:
+    now = clock.now() - timedelta(minutes=2)
+    _, paid_out = await tried(context, OperationStatus.SUCCEEDED, now)
+    _, failed = await tried(context, OperationStatus.FAILED, now)
+    listed.made += [
+        (now, paid_out),
+        (now, replace(paid_out, transaction_id="10")),
+        (now, replace(failed, amount=Money(1011, "RUB"))),
+        (now, replace(paid_out, transaction_id="11", invoice_ref="by hand")),
+    ]
+    kinds = ("paid_twice", "other_amount", "stranger")
+    counters = [metrics.PAYOUT_DIFFERENCES.labels("cloudpayments", "main", kind) for kind in kinds]
+    orphans = metrics.ORPHAN_TRANSACTIONS.labels("cloudpayments", "main")
+    before = [counter._value.get() for counter in (*counters, orphans)]
+    assert [await reconciliation.reconcile(context, shop) for _ in range(2)] == [0, 0]
+    # A merchant's own shop pays out what its owner likes.
+    listed.made = [(now, replace(paid_out, transaction_id="12", invoice_ref="by hand"))]
+    assert await reconciliation.reconcile(context, replace(shop, merchant=str(new_id()))) == 0
+    seen = [counter._value.get() for counter in (*counters, orphans)]
+    assert [after - then for after, then in zip(seen, before, strict=True)] == [1, 1, 1, 0]
+    assert await reports() == []

@@ -152,6 +152,8 @@ class Transaction:
     refund_id: UUID | None = None
     original_transaction_id: str | None = None
     is_refund: bool = False
+    is_payout: bool = False
+    """That it is money that went out, and no payment."""
     refunded: bool = False
     reason: str | None = None
     reason_code: int | None = None
@@ -308,7 +310,7 @@ class ProviderClient(Protocol):
         ...
 
     async def list_between(self, shop: Shop, *, since: datetime, until: datetime, page: int) -> Findings:
-        """Ask for the transactions made between two moments, one page of them; pages count from 1."""
+        """Ask for the transactions made between two moments, payouts too, one page of them; pages count from 1."""
         ...
 
 

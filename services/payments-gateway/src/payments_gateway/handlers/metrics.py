@@ -34,6 +34,11 @@ ORPHAN_TRANSACTIONS = Counter(
     "Succeeded transactions in a provider's list that belong to no invoice of ours.",
     ["provider", "shop"],
 )
+PAYOUT_DIFFERENCES = Counter(
+    "copeck_gateway_payout_differences_total",
+    "Payouts in a provider's list that are not as we know them: somebody should look.",
+    ["provider", "shop", "difference"],
+)
 RECONCILE_BEHIND = Gauge(
     "copeck_gateway_reconcile_behind_seconds", "How far behind the comparison of a shop's list is.", ["shop"]
 )

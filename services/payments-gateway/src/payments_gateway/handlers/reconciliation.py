@@ -1,4 +1,7 @@
-"""The providers' own lists, compared with what was heard: what nobody told us of is taken in, strangers are counted."""
+"""The providers' own lists, compared with what was heard: what nobody told us of is taken in, strangers are counted.
+
+Payouts in them are compared by `payout_comparison`.
+"""
 
 from datetime import datetime, timedelta
 
@@ -10,6 +13,7 @@ from payments_gateway.domain.attempts import FINISHED
 from payments_gateway.domain.provider import AttemptStatus, Shop, Transaction
 from payments_gateway.handlers import metrics
 from payments_gateway.handlers.context import Context
+from payments_gateway.handlers.payout_comparison import compare_payouts
 from payments_gateway.handlers.status import take_in
 from payments_gateway.store import attempts as attempt_store
 from payments_gateway.store import invoices as invoice_store
@@ -64,7 +68,9 @@ async def _slice(
                 status_code=exchange.status_code,
             )
             return news, page, False
-        news += await _take_in_news(context, shop, listed.transactions, now)
+        payments = tuple(item for item in listed.transactions if not item.is_payout)
+        news += await _take_in_news(context, shop, payments, now)
+        news += await compare_payouts(context, shop, listed.transactions, now)
         if not listed.more:
             return news, page, True
     if pages_max == LIST_PAGES_MAX:

@@ -101,6 +101,12 @@ async def by_key(tx: AsyncConnection, idempotency_key: str, *, lock: bool = Fals
     return None if row is None else _operation(row)
 
 
+async def by_keys(tx: AsyncConnection, idempotency_keys: Iterable[str]) -> dict[str, Operation]:
+    """Return the operations of some idempotency keys, by their keys."""
+    query = sa.select(operations).where(operations.c.idempotency_key.in_(list(idempotency_keys)))
+    return {row.idempotency_key: _operation(row) for row in await tx.execute(query)}
+
+
 async def refunds_of(tx: AsyncConnection, provider: str, shop: str, invoice_id: UUID) -> list[Operation]:
     """Return the refunds of an invoice at a shop, oldest first."""
     query = (

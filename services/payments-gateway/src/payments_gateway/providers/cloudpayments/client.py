@@ -125,14 +125,14 @@ class CloudPaymentsClient:
         return await self._ask(shop, "v2/payments/find", {"InvoiceId": str(invoice_id)})
 
     async def list_between(self, shop: Shop, *, since: datetime, until: datetime, page: int) -> Findings:
-        """`v2/payments/list`: every operation made between two moments."""
+        """`v2/payments/list`: every operation made between two moments, payouts too."""
         body = {
             "CreatedDateGte": _moment(since),
             "CreatedDateLte": _moment(until),
             "PageNumber": page,
             "TimeZone": "UTC",
         }
-        return await self._ask(shop, "v2/payments/list", body)
+        return await self._ask(shop, "v2/payments/list", body, payouts=True)
 
     async def _mutate(
         self, shop: Shop, path: str, body: Mapping[str, Any], key: str, *, strict: bool = False

@@ -212,6 +212,7 @@ def any_transaction(model: Mapping[str, Any]) -> Transaction | None:
         refund_id=to_uuid(data.get("refund_id")),
         original_transaction_id=original,
         is_refund=kind in _REFUND_TYPES,
+        is_payout=kind in _PAYOUT_TYPES,
         refunded=model.get("Refunded") is True,
         reason=_text(model.get("Reason")),
         reason_code=reason_code,

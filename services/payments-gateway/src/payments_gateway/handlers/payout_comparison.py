@@ -1,0 +1,101 @@
+"""Payouts in a provider's own list, compared with our tries: what has ended there, what differs, and strangers."""
+
+from collections.abc import Iterable
+from datetime import datetime
+from uuid import UUID
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from copeck.observability.logs import get_logger
+from copeck.storage.errors import is_transient
+from payments_gateway.domain.identifiers import payout_named
+from payments_gateway.domain.instructions import payout_key
+from payments_gateway.domain.models import OperationStatus
+from payments_gateway.domain.payout_comparison import Compared, compare
+from payments_gateway.domain.provider import Shop, Transaction
+from payments_gateway.handlers import metrics
+from payments_gateway.handlers.context import Context
+from payments_gateway.handlers.reports import payout_report
+from payments_gateway.store import attempts as attempt_store
+from payments_gateway.store import operations as operation_store
+
+log = get_logger(__name__)
+
+
+async def compare_payouts(context: Context, shop: Shop, listed: Iterable[Transaction], now: datetime) -> int:
+    """Compare what a page of a shop's list says of payouts. Returns how many had been paid against our word.
+
+    Merchants pay out of their own shops what they like, and nothing of ours is paid there.
+    """
+    told = {item: _key(item) for item in listed if item.is_payout}
+    if not told or shop.merchant:
+        return 0
+    async with context.database.reading() as tx:
+        known = await operation_store.by_keys(tx, {key for key in told.values() if key})
+    paid, asked = 0, list[UUID]()
+    for item, key in told.items():
+        if compare(shop, known.get(key or ""), item) is Compared.SAME:
+            continue
+        try:
+            async with context.database.transaction() as tx:
+                found, hastened = await _take_in(context, tx, shop, item, key, now)
+        except Exception as error:
+            if is_transient(error):
+                raise
+            # One that the database refuses must not hold up all that come after it, for ever.
+            log.exception("a payout cannot be compared", shop=shop.shop, transaction_id=item.transaction_id)
+            continue
+        paid += found is Compared.PAID_AFTER_ALL
+        asked += [hastened] if hastened else []
+    if asked:
+        context.enqueue(asked)
+    if paid:
+        context.poke_relay()
+    return paid
+
+
+def _key(item: Transaction) -> str | None:
+    named = payout_named(item.invoice_ref)
+    return payout_key(*named) if named else None
+
+
+async def _take_in(
+    context: Context, tx: AsyncConnection, shop: Shop, item: Transaction, key: str | None, now: datetime
+) -> tuple[Compared, UUID | None]:
+    """Do what a difference asks for, once; returns it, and the operation that is to be asked about now."""
+    operation = await operation_store.by_key(tx, key, lock=True) if key else None
+    found = compare(shop, operation, item)
+    if found is Compared.SAME:
+        return found, None
+    if found is Compared.ENDED and key:
+        return found, await operation_store.hasten(tx, key, shop.provider, shop.shop, now)
+    if not await attempt_store.learn(
+        tx, shop.provider, shop.shop, item.transaction_id, f"payout_{found.value}", "reconciliation", now
+    ):
+        return Compared.SAME, None
+    if found is Compared.PAID_AFTER_ALL and operation is not None:
+        # The reference is this try's alone and the amount is its own: the money went out, whatever we were told.
+        await operation_store.write(
+            tx,
+            operation.id,
+            None,
+            now,
+            status=OperationStatus.SUCCEEDED,
+            outcome="succeeded",
+            result_transaction_id=item.transaction_id,
+            reported="completed",
+            failure_code="",
+            failure_reason="",
+        )
+        await context.outbox.add(tx, payout_report(operation, "completed", transaction_id=item.transaction_id))
+    metrics.PAYOUT_DIFFERENCES.labels(shop.provider, shop.shop, found.value).inc()
+    log.error(
+        "a payout in the provider's list differs from ours",
+        difference=found.value,
+        shop=shop.shop,
+        transaction_id=item.transaction_id,
+        reference=item.invoice_ref,
+        amount=str(item.amount),
+        operation_id=str(operation.id) if operation else None,
+    )
+    return found, None
