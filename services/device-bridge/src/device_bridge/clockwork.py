@@ -17,7 +17,7 @@ from copeck.storage.errors import is_transient
 from device_bridge.domain import brews
 from device_bridge.domain.model import Order
 from device_bridge.domain.outcomes import Applied
-from device_bridge.handlers import receipts
+from device_bridge.handlers import receipts, removals
 from device_bridge.handlers.catch_up import catch_up
 from device_bridge.handlers.context import SERVICE, Context, Work
 from device_bridge.handlers.reports import tell_buyer
@@ -32,6 +32,7 @@ DUE_MAX = 200
 RETENTION_EVERY_S = 3600.0
 RECEIPTS_EVERY_S = 5.0
 POSTPONED_BY = timedelta(minutes=1)
+ACCOUNTS_EVERY_S = 10.0
 
 
 async def decide_due(context: Context, limit: int = DUE_MAX) -> int:
@@ -154,4 +155,28 @@ class Clockwork:
 
     async def stop(self) -> None:
         """End after the piece of work under way."""
+        self._stopping.set()
+
+
+class AccountRevoker:
+    """Revokes accounts of deleted machines that the broker did not hear of. Apart from the clock: it may be slow."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self._stopping = asyncio.Event()
+
+    async def run(self) -> None:
+        """Look for accounts until `stop`; what fails is tried the next time."""
+        while not self._stopping.is_set():
+            try:
+                await removals.revoke_due(self._context)
+            except Exception as error:
+                if not is_transient(error):
+                    log.exception("revoking accounts failed")
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(ACCOUNTS_EVERY_S):
+                    await self._stopping.wait()
+
+    async def stop(self) -> None:
+        """End after the account under way."""
         self._stopping.set()

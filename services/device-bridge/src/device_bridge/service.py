@@ -19,7 +19,7 @@ from copeck.web.keys import KeySource
 from device_bridge import tables
 from device_bridge.api import BODY_LIMITS, DESCRIPTION, PREFIX, ROUTERS, TITLE
 from device_bridge.api import buyers as buyers_api
-from device_bridge.clockwork import Clockwork, Sender
+from device_bridge.clockwork import AccountRevoker, Clockwork, Sender
 from device_bridge.consumer import consumer
 from device_bridge.drivers.accounts import BrokerAccounts
 from device_bridge.drivers.registry import build_drivers, telemetry_of
@@ -33,8 +33,8 @@ from device_bridge.settings import DevicesSettings
 log = logging.getLogger(__name__)
 
 _BACKGROUND_CONNECTIONS = 10
-"""Of payments together, the sender and its answers, the clock, the relay, the telemetry, and the machines' states and
-prices, beside one for each batch of reports and for each event that is handled by itself."""
+"""Of payments together, the sender and its answers, the clock, the relay, the telemetry, accounts, and the machines'
+states and prices, beside one for each batch of reports and for each event that is handled by itself."""
 
 
 class Part(Protocol):
@@ -138,6 +138,8 @@ async def _bus_parts(stack: AsyncExitStack, context: Context, health: Health) ->
     health.add(events.queue, events.ping)
     health.add("machines", mqtt.ping)
     parts: list[Part] = [relay, mqtt, sender, Clockwork(background), events]
+    if background.accounts is not None:
+        parts.append(AccountRevoker(background))
     telemetry = telemetry_of(settings)
     if telemetry is not None:
         parts.append(TelemetryPoller(background, telemetry))

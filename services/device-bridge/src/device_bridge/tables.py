@@ -60,6 +60,14 @@ devices = sa.Table(
     sa.Column("updated_at", _MOMENT, nullable=False),
 )
 
+# Codes of deleted machines whose account the broker still has; nobody else is given such a code.
+accounts_to_revoke = sa.Table(
+    "accounts_to_revoke",
+    metadata,
+    sa.Column("device_id", sa.Text, primary_key=True),
+    sa.Column("next_try_at", _MOMENT, nullable=False),
+)
+
 # Written at each heartbeat: narrow, half empty, and without an index beside its key.
 device_states = sa.Table(
     "device_states",

@@ -215,7 +215,7 @@ async def buyers_of(
     url = f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
     try:
         async with httpx2.AsyncClient(base_url=url, trust_env=False, timeout=20) as http:
-            yield Buyers(http, mint, app.state.context, clock, database_urls["admin"])
+            yield Buyers(app, http, mint, app.state.context, clock, database_urls["admin"])
     finally:
         app.state.stopping = True
         server.should_exit = True

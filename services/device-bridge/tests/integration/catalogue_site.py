@@ -9,6 +9,7 @@ from uuid import UUID, uuid4
 
 import httpx2
 import psycopg
+from fastapi import FastAPI
 
 from copeck.kernel.clock import ManualClock
 from copeck.kernel.ids import id_at
@@ -57,6 +58,7 @@ class Person:
 class Site:
     """The running application."""
 
+    app: FastAPI
     http: httpx2.AsyncClient
     mint: TokenMint
     context: Context
@@ -140,4 +142,4 @@ async def site_of(database_urls: dict[str, str], mint: TokenMint, clock: ManualC
     async with app.router.lifespan_context(app):
         transport = httpx2.ASGITransport(app=app)
         async with httpx2.AsyncClient(transport=transport, base_url="http://coffee.test") as http:
-            yield Site(http, mint, app.state.context, clock, database_urls["admin"])
+            yield Site(app, http, mint, app.state.context, clock, database_urls["admin"])

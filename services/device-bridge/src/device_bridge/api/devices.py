@@ -1,6 +1,5 @@
 """Machines: what they are, whether they sell, their keys and their accounts at the broker."""
 
-from contextlib import suppress
 from typing import Annotated, Any
 from uuid import UUID
 
@@ -32,7 +31,6 @@ from device_bridge.api.device_models import (
 )
 from device_bridge.api.models import Search
 from device_bridge.domain.model import Device
-from device_bridge.drivers.accounts import BrokerUnavailableError
 from device_bridge.handlers import catalogue, removals, stops
 from device_bridge.handlers.context import Context, Work, in_transaction
 from device_bridge.store import devices
@@ -139,31 +137,22 @@ async def change_device(
     "/devices/{device_id}",
     status_code=204,
     summary="Delete a machine",
-    responses=problem_responses(409, 503),
+    responses=problem_responses(409),
     dependencies=WRITES,
 )
 async def delete_device(device_id: DeviceIdPath, if_match: IfMatch, caller: Keeper, context: Ctx) -> None:
     """Delete a machine that never sold anything. One that did is stopped instead: its orders stay.
 
-    Its account at the broker goes first, so that no deleted machine keeps one, and once more afterwards, for one that
-    was made meanwhile: whoever takes the code again is not spoken for by the old machine.
+    Its account at the broker goes right after it. Where the broker is away that is done later, and nobody is given the
+    code before: whoever takes it again is not spoken for by the old machine.
     """
-    accounts = context.accounts
-    if accounts is not None:
-        async with context.database.reading() as tx:
-            await finding.own_device(tx, caller, device_id)
-            await removals.check_removable(tx, device_id, if_match)
-        await accounts.revoke(device_id)
 
     async def work(work: Work) -> None:
         await finding.own_device(work.tx, caller, device_id)
         await removals.remove_device(work, device_id, if_match)
 
     await in_transaction(context, caller.actor, work)
-    if accounts is not None:
-        # The machine is gone, whatever the broker does now.
-        with suppress(BrokerUnavailableError):
-            await accounts.revoke(device_id)
+    await removals.revoke_account(context, device_id)
 
 
 @router.post("/devices/{device_id}/stop", summary="Stop a machine", dependencies=WRITES)

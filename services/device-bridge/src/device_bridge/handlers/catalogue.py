@@ -19,7 +19,7 @@ from device_bridge.domain.model import Device, Drink, Merchant, Mode, PriceRule
 from device_bridge.drivers.registry import MODELS, policy_of
 from device_bridge.handlers.context import Work
 from device_bridge.handlers.steps import cancel_unpaid_of
-from device_bridge.store import devices, drinks, lookups, merchants
+from device_bridge.store import devices, drinks, lookups, merchants, removals
 
 # What the audit does not repeat: it is masked wherever it is shown.
 _HIDDEN = frozenset({"payout_details"})
@@ -187,6 +187,9 @@ async def create_device(
         if await devices.find(work.tx, device_id) is None:
             raise _address_taken(device)
         raise DeviceIdTaken(f"There is a machine {device_id} already.", "id")
+    # Looked at after the insert, which waits for a deletion under way: what that has noted is seen here.
+    if await removals.has_account(work.tx, device_id):
+        raise DeviceIdTaken("The account of the machine that had this code is not revoked yet. Try again later.", "id")
     await work.note("device.create", "device", device_id, after=_plain(device))
     return device
 

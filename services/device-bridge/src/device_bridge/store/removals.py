@@ -1,9 +1,19 @@
-"""Taking a machine away that never sold anything."""
+"""Taking a machine away that never sold anything, and then its account at the broker."""
+
+from datetime import datetime
 
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from device_bridge.tables import device_states, devices, drinks, orders
+from device_bridge.domain.model import Device
+from device_bridge.store.devices import device_of
+from device_bridge.tables import accounts_to_revoke, device_states, devices, drinks, orders
+
+
+async def lock_device(tx: AsyncConnection, device_id: str) -> Device | None:
+    """Return a machine, locked against orders too: one that is being placed is waited for, and seen afterwards."""
+    row = (await tx.execute(sa.select(devices).where(devices.c.id == device_id).with_for_update())).first()
+    return device_of(row) if row else None
 
 
 async def has_orders(tx: AsyncConnection, device_id: str) -> bool:
@@ -17,3 +27,38 @@ async def remove_device(tx: AsyncConnection, device_id: str) -> None:
     await tx.execute(sa.delete(drinks).where(drinks.c.device_id == device_id))
     await tx.execute(sa.delete(device_states).where(device_states.c.device_id == device_id))
     await tx.execute(sa.delete(devices).where(devices.c.id == device_id))
+
+
+async def add_account(tx: AsyncConnection, device_id: str, next_try_at: datetime) -> None:
+    """Note that the account of a machine that is deleted here is to be revoked; nobody else tries before a moment."""
+    await tx.execute(sa.insert(accounts_to_revoke).values(device_id=device_id, next_try_at=next_try_at))
+
+
+async def has_account(tx: AsyncConnection, device_id: str) -> bool:
+    """Tell whether the account of a deleted machine with this code is still to be revoked."""
+    query = sa.select(accounts_to_revoke.c.device_id).where(accounts_to_revoke.c.device_id == device_id)
+    return (await tx.execute(query)).first() is not None
+
+
+async def claim_account(tx: AsyncConnection, now: datetime, next_try_at: datetime) -> str | None:
+    """Take an account whose moment has come, so that nobody else tries it before the next one; None without any."""
+    due = (
+        sa.select(accounts_to_revoke.c.device_id)
+        .where(accounts_to_revoke.c.next_try_at <= now)
+        .order_by(accounts_to_revoke.c.next_try_at)
+        .limit(1)
+        .with_for_update(skip_locked=True)
+    )
+    claim = (
+        sa.update(accounts_to_revoke)
+        .where(accounts_to_revoke.c.device_id == due.scalar_subquery())
+        .values(next_try_at=next_try_at)
+        .returning(accounts_to_revoke.c.device_id)
+    )
+    claimed: str | None = (await tx.execute(claim)).scalar_one_or_none()
+    return claimed
+
+
+async def remove_account(tx: AsyncConnection, device_id: str) -> None:
+    """Note that an account is revoked: its code is free."""
+    await tx.execute(sa.delete(accounts_to_revoke).where(accounts_to_revoke.c.device_id == device_id))
