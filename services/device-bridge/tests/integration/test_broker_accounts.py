@@ -1,7 +1,7 @@
 """Machines' accounts at a real broker, over the API: machines are deleted, and their codes are taken again."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,6 +17,7 @@ from copeck.testkit.proxy import TcpProxy
 from copeck.testkit.tokens import TokenMint
 from copeck.testkit.waiting import eventually
 from device_bridge.clockwork import AccountRevoker
+from device_bridge.drivers.accounts import BrokerAccounts
 from device_bridge.handlers import removals
 
 from .catalogue_site import Person, Site, site_of
@@ -130,3 +131,37 @@ async def test_a_code_is_not_free_before_its_account_is_revoked(
         await running
     assert not await is_let_in(*account)
     await other.call("POST", "/devices", json=taken, expect=201)
+
+
+class Slow(BrokerAccounts):
+    """Accounts at the same broker; while the first of them is being made, something else happens."""
+
+    def __init__(self, machines: Machines, meanwhile: Callable[[], Awaitable[None]]) -> None:
+        super().__init__(machines.mqtt)
+        self._meanwhile: Callable[[], Awaitable[None]] | None = meanwhile
+
+    async def create(self, device_id: str) -> str:
+        """Make an account, and come back late."""
+        password = await super().create(device_id)
+        meanwhile, self._meanwhile = self._meanwhile, None
+        if meanwhile is not None:
+            await meanwhile()
+        return password
+
+
+@pytest.mark.parametrize("way", ["", "/rotate"])
+async def test_a_password_is_shown_to_whom_the_machine_is(
+    machines: Machines, site: Site, owner: Person, code: str, way: str
+) -> None:
+    """Defect: the password of a code that was taken again meanwhile was shown to its first owner."""
+    other, accounts = await site.merchant(), list[tuple[str, str]]()
+
+    async def changes_hands() -> None:
+        await owner.call("DELETE", f"/devices/{code}", headers=ANY, expect=204)
+        await site.device(other, code, model="mqtt-v1")
+        accounts.append(await account_of(other, code))
+
+    site.app.state.context = replace(site.context, accounts=Slow(machines, changes_hands))
+    refused = await owner.call("POST", f"/devices/{code}/broker-account{way}", expect=404)
+    assert "password" not in refused.json()
+    assert await is_let_in(*accounts[0])
