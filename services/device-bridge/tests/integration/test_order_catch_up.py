@@ -1,6 +1,7 @@
 """Events that never came are found in the State Storage; refusals end what waits; history is never rewritten."""
 
 import asyncio
+from uuid import UUID
 
 import psycopg
 import pytest
@@ -9,6 +10,7 @@ from copeck.contracts import events
 from copeck.kernel.ids import new_id
 from copeck.storage.engine import libpq_url
 from device_bridge.clockwork import decide_due
+from device_bridge.domain.model import Order
 from device_bridge.handlers import incidents
 from device_bridge.handlers.catch_up import catch_up
 from device_bridge.store import incidents as incident_store
@@ -77,21 +79,69 @@ async def test_a_refund_whose_event_never_came(fleet: Fleet, status: str, expect
     await fleet.says(order, "failed")
     order = await fleet.order(order.id)
     await fleet.invoice_in_state(order, "paid", 9)
-    await fleet.in_state(
-        "INSERT INTO state.refunds (id, invoice_id, version, status, origin, source, amount_minor, "
-        "commission_minor, currency, provider, shop, transaction, refund_transaction, reason, failure_code, "
-        "failure_reason, created_at, updated_at) VALUES (:id, :invoice, 2, :status, 'requested', :source, 15000, 750, "
-        "'RUB', 'cloudpayments', 'main', '1', '', '', '', '', :now, :now)",
-        id=order.refund_id,
-        invoice=order.invoice_id,
-        status=status,
-        source=order.beneficiary,
-        now=fleet.clock.now(),
-    )
+    await refund_in_state(fleet, order, status, refund_id=order.refund_id)
     await fleet.pass_s(11)
     assert await catch_up(fleet.context) == 1
     assert await fleet.ends(order) == ("failed", "brew_failed", expected)
     assert await fleet.incidents() == (["refund_failed"] if status == "failed" else [])
+    assert await catch_up(fleet.context) == 0
+
+
+async def refund_in_state(
+    fleet: Fleet, order: Order, status: str, *, refund_id: UUID | None, origin: str = "requested"
+) -> None:
+    """Let a refund of an order's invoice stand in the State Storage, as of now."""
+    await fleet.in_state(
+        "INSERT INTO state.refunds (id, invoice_id, version, status, origin, source, amount_minor, "
+        "commission_minor, currency, provider, shop, transaction, refund_transaction, reason, failure_code, "
+        "failure_reason, created_at, updated_at) VALUES (:id, :invoice, 2, :status, :origin, :source, 15000, 750, "
+        "'RUB', 'cloudpayments', 'main', '1', '', '', '', '', :now, :now)",
+        id=refund_id or new_id(),
+        invoice=order.invoice_id,
+        status=status,
+        origin=origin,
+        source=order.beneficiary,
+        now=fleet.clock.now(),
+    )
+
+
+async def test_failed_refunds_of_money_that_came_twice_are_incidents(fleet: Fleet) -> None:
+    """Defect: where their events were lost, nobody ever learnt of them. Each is one incident, and the cup is sold."""
+    await fleet.device()
+    order = await fleet.paid()
+    await fleet.send()
+    await fleet.says(order, "done")
+    await fleet.invoice_in_state(order, "paid", 9)
+    for status in ("failed", "succeeded", "failed"):
+        await refund_in_state(fleet, order, status, refund_id=None, origin="late_payment")
+    assert await catch_up(fleet.context) == 0, "their events may still be on their way"
+    await fleet.pass_s(11)
+    assert await catch_up(fleet.context) == 2
+    assert await fleet.incidents() == ["refund_failed", "refund_failed"]
+    assert await fleet.ends(order) == ("successful", "", None)
+    assert await catch_up(fleet.context) == 0
+
+
+async def test_a_failed_refund_that_an_event_told_of_is_not_missed(fleet: Fleet) -> None:
+    await fleet.device()
+    order = await fleet.paid()
+    twice = new_id()
+    await fleet.hear_refund(order, events.RefundFailed, refund_id=twice, origin="late_payment")
+    await refund_in_state(fleet, order, "failed", refund_id=twice, origin="late_payment")
+    await fleet.pass_s(11)
+    assert await catch_up(fleet.context) == 0
+    assert await fleet.incidents() == ["refund_failed"]
+
+
+async def test_a_failed_refund_of_an_order_that_was_given_up_is_one_incident(fleet: Fleet) -> None:
+    await fleet.device()
+    order = await fleet.ask()
+    await fleet.hear(order, events.InvoiceExpired)
+    await refund_in_state(fleet, order, "failed", refund_id=None, origin="late_payment")
+    await fleet.pass_s(11)
+    assert await catch_up(fleet.context) == 1
+    assert await fleet.ends(order) == ("not_paid", "expired", "failed")
+    assert await fleet.incidents() == ["refund_failed"]
     assert await catch_up(fleet.context) == 0
 
 

@@ -27,6 +27,8 @@ log = logging.getLogger(__name__)
 BATCH_MAX = 200
 LOOK_BACK = timedelta(hours=2)
 """How long an order that was given up is still watched; one that waits is watched as long as it does."""
+FAILED_LOOK_BACK = timedelta(days=1)
+"""How long a refund that its order does not wait for may take to fail, counted from its request."""
 NEVER_ISSUED_AFTER = timedelta(minutes=2)
 
 _MISSED = Counter(
@@ -53,7 +55,9 @@ async def catch_up(context: Context) -> int:
     before, since = now - timedelta(seconds=context.settings.catch_up_after_s), now - LOOK_BACK
     async with context.database.reading() as tx:
         invoices = await state.missed_invoices(tx, before=before, since=since, paid=PAID, limit=BATCH_MAX)
-        refunds = await state.missed_refunds(tx, before=before, since=since, limit=BATCH_MAX)
+        refunds = await state.missed_refunds(
+            tx, before=before, since=since, failed_since=now - FAILED_LOOK_BACK, limit=BATCH_MAX
+        )
         refusals = await state.missed_refusals(tx, before=before, limit=BATCH_MAX)
         forgotten = await state.never_issued(tx, expired_before=now - NEVER_ISSUED_AFTER, limit=BATCH_MAX)
     for invoice in invoices:

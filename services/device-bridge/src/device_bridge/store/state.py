@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from copeck.kernel.ids import first_id_at
-from device_bridge.tables import orders
+from device_bridge.tables import incidents, orders
 from device_bridge.views import invoices, refunds, refusals
 
 _WAITING = ("created", "pending")
@@ -90,8 +90,14 @@ class MissedRefund:
     failure_code: str
 
 
-async def missed_refunds(tx: AsyncConnection, *, before: datetime, since: datetime, limit: int) -> list[MissedRefund]:
-    """Return refunds of orders that wait for one to go on, and of late money of orders that were given up."""
+async def missed_refunds(
+    tx: AsyncConnection, *, before: datetime, since: datetime, failed_since: datetime, limit: int
+) -> list[MissedRefund]:
+    """Return refunds of orders that wait for one to go on, and of late money of orders that were given up.
+
+    Also those that failed, whatever they were of, asked for since `failed_since` and not an incident yet: money that
+    came twice is no matter of its order, but its payer waits for it all the same.
+    """
     mine = orders.c
     columns = (
         mine.id.label("order_id"),
@@ -122,7 +128,22 @@ async def missed_refunds(tx: AsyncConnection, *, before: datetime, since: dateti
         .order_by(mine.id)
         .limit(limit)
     )
-    rows = [*(await tx.execute(known)), *(await tx.execute(late))]
+    is_incident = sa.exists().where(
+        incidents.c.order_id == mine.id,
+        incidents.c.kind == "refund_failed",
+        incidents.c.detail["refund_id"].astext == sa.cast(refunds.c.id, sa.Text),
+    )
+    failed = (
+        sa.select(*columns)
+        .join(refunds, refunds.c.invoice_id == mine.invoice_id)
+        .where(refunds.c.created_at >= failed_since, refunds.c.updated_at < before, refunds.c.status == "failed")
+        .where(mine.refund_id.is_distinct_from(refunds.c.id), ~is_incident)
+        .order_by(mine.id)
+        .limit(limit)
+    )
+    rows = [row for query in (known, late, failed) for row in await tx.execute(query)]
+    # One that failed and is of an order that was given up is found by two of them.
+    rows = list({row.refund_id: row for row in rows}.values())
     return [MissedRefund(**row._asdict()) for row in rows]
 
 
