@@ -21,6 +21,7 @@ from device_bridge.drivers.mqtt.directory import Directory
 from device_bridge.drivers.mqtt.link import NotSentError, OutcomeUnknownError, Publish
 from device_bridge.drivers.mqtt.newest import Kept, Newest, Prices, Said, merge_prices
 from device_bridge.drivers.mqtt.profiles import Heard, Profile
+from device_bridge.drivers.mqtt.shares import Put, SharedQueue
 from device_bridge.handlers import reports
 from device_bridge.handlers.reports import SaidOfItself
 from device_bridge.reading import prices_of, report_of, state_of
@@ -37,6 +38,8 @@ HEARD_SECONDS = Histogram(
 )
 
 _QUEUE_MAX = 10_000
+_OF_ONE_MAX = 100
+"""How many reports of one machine wait at once: more than it has to say of its cups, a hundredth of the queue."""
 _BATCH_MAX = 1_000
 _STATES_MAX = 500
 _STATES_GATHERED_S = 0.1
@@ -61,9 +64,7 @@ class Hearing:
         self._context: Context | None = None
         self._alive: set[str] = set()
         self._alive_elsewhere: set[tuple[str, Heard]] = set()
-        self._reports: list[asyncio.Queue[Said]] = [
-            asyncio.Queue(_QUEUE_MAX) for _ in range(settings.reports_concurrency)
-        ]
+        self._reports = [SharedQueue(_QUEUE_MAX, _OF_ONE_MAX) for _ in range(settings.reports_concurrency)]
         self._states = Newest[bytes]()
         self._prices = [Newest(merge_prices) for _ in range(_PRICES_SIDE_BY_SIDE)]
         self._directory = Directory()
@@ -95,11 +96,10 @@ class Hearing:
                 self._alive.add(heard.machine)
             HEARD.labels(profile.name, "heartbeat", "done").inc()
         elif heard.heard == "ack":
-            try:
-                self._reports[shard % len(self._reports)].put_nowait(said)
-            except asyncio.QueueFull:
+            put = self._reports[shard % len(self._reports)].put(said)
+            if put is not Put.KEPT:
                 # It was not confirmed, so it comes again.
-                HEARD.labels(profile.name, "ack", "dropped").inc()
+                HEARD.labels(profile.name, "ack", put.value).inc()
         elif heard.heard == "state":
             self._states.put(said)
         else:
@@ -137,12 +137,10 @@ class Hearing:
         found = [await self._directory.find(broker, heard) for broker, heard in some]
         return {device_id for device_id in found if device_id is not None}
 
-    async def _work_on_reports(self, queue: asyncio.Queue[Said]) -> None:
+    async def _work_on_reports(self, queue: SharedQueue) -> None:
         backoff = Backoff()
         while True:
-            batch = [await queue.get()]
-            while len(batch) < _REPORTS_MAX and not queue.empty():
-                batch.append(queue.get_nowait())
+            batch = await queue.get_all(_REPORTS_MAX)
             for attempt in range(_TRIES_MAX):
                 if await self._reports_together(batch):
                     break

@@ -11,6 +11,7 @@ from uuid import UUID
 import pytest
 
 from copeck.kernel.ids import new_id
+from copeck.observability.metrics import REGISTRY
 from copeck.testkit.waiting import eventually
 from device_bridge.domain.errors import ForeignCommand
 from device_bridge.domain.model import Order, Report
@@ -219,6 +220,45 @@ async def test_one_report_that_cannot_be_stored_holds_no_neighbour_up(
     assert sizes == [3, 1, 1, 1]
     assert [(await fleet.ends(order))[0] for order, _ in brewed] == ["successful", "make_pending", "successful"]
     assert not [topic for topic in confirmed if str(poison) in topic]
+
+
+def over_share() -> float:
+    labels = {"broker": "own", "kind": "ack", "outcome": "over_share"}
+    return REGISTRY.get_sample_value("copeck_mqtt_heard_total", labels) or 0.0
+
+
+async def test_a_machine_that_floods_the_queue_keeps_no_other_out(fleet: Fleet) -> None:
+    """Defect: one machine filled the queue, and what others said was dropped until they said it again."""
+    for code in ("kiosk-1", "kiosk-2"):
+        await fleet.device(code)
+    (_, flooding), (order, other) = [await brewing(fleet, code) for code in ("kiosk-1", "kiosk-2")]
+    confirmed: list[str] = []
+
+    async def publish(_broker: str, topic: str, _payload: bytes, *, expires_in_s: float | None = None) -> None:
+        assert expires_in_s
+        confirmed.append(topic)
+
+    hearing = Hearing(fleet.context.settings.model_copy(update={"reports_concurrency": 1}), publish)
+    hearing.attach(fleet.context)
+    profile, before = PROFILES["own"], over_share()
+
+    def says(code: str, command: UUID, state: str, n: int) -> None:
+        ack = {"v": 1, "command_id": str(command), "n": n, "state": state, "at": 1_770_000_000_000, "code": ""}
+        heard = profile.read_topic(f"cm/v1/{code}/ack/{command}")
+        hearing.hear(profile, heard, json.dumps(ack).encode())
+
+    for n in range(1, 10_001):
+        says("kiosk-1", flooding, "started", n)
+    says("kiosk-2", other, "done", 1)
+    running = [asyncio.create_task(worker) for worker in hearing.workers()]
+    try:
+        await eventually(lambda: any(str(other) in topic for topic in confirmed))
+    finally:
+        for task in running:
+            task.cancel()
+        await asyncio.gather(*running, return_exceptions=True)
+    assert (await fleet.ends(order))[0] == "successful"
+    assert (len(confirmed), over_share() - before) == (101, 9_900)
 
 
 async def test_prices_of_two_messages_that_wait_are_both_known(fleet: Fleet) -> None:

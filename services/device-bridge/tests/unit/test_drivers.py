@@ -17,6 +17,7 @@ from device_bridge.drivers.mqtt import MqttDriver
 from device_bridge.drivers.mqtt.link import Login, NotConnectedError, NotTakenError, OutcomeUnknownError
 from device_bridge.drivers.mqtt.newest import PRICES_MAX, Newest, Prices, Said, merge_prices
 from device_bridge.drivers.mqtt.profiles import PROFILES, Heard
+from device_bridge.drivers.mqtt.shares import Put, SharedQueue
 from device_bridge.drivers.registry import MODELS, build_drivers, policy_of
 from device_bridge.drivers.tmetr import TmetrClient, TmetrDriver, mapping
 from device_bridge.handlers.sending import instruction_of
@@ -275,6 +276,22 @@ async def test_of_a_machines_prices_the_last_of_each_line_counts() -> None:
     menu: Prices = {(f"d{number}", "small"): number for number in range(PRICES_MAX)}
     merged = merge_prices(menu, {tea: 1})
     assert (len(merged), merged[tea], ("d0", "small") in merged) == (PRICES_MAX, 1, False)
+
+
+async def test_a_machine_that_floods_the_queue_of_reports_keeps_no_other_out() -> None:
+    queue = SharedQueue(4, 2)
+
+    def said(machine: str, payload: bytes, broker: str = "own") -> Said:
+        return (PROFILES[broker], Heard(machine, "ack"), payload, 0.0)
+
+    assert [queue.put(said("a", word)) for word in (b"1", b"2", b"3")] == [Put.KEPT, Put.KEPT, Put.OVER_SHARE]
+    assert queue.put(said("a", b"4", "yandex")) is Put.KEPT, "another broker's machine of this name"
+    assert queue.put(said("b", b"5")) is Put.KEPT
+    assert queue.put(said("c", b"6")) is Put.DROPPED
+    assert [one[2] for one in await queue.get_all(1)] == [b"1"]
+    assert queue.put(said("a", b"7")) is Put.KEPT
+    assert [one[2] for one in await queue.get_all(9)] == [b"2", b"4", b"5", b"7"]
+    assert [queue.put(said("a", word)) for word in (b"8", b"9")] == [Put.KEPT, Put.KEPT]
 
 
 NOW = datetime(2026, 11, 30, 12, tzinfo=UTC)
