@@ -16,6 +16,7 @@ from copeck.kernel.errors import DomainError
 from copeck.messaging.backoff import Backoff
 from copeck.observability.metrics import LATENCY_BUCKETS, Counter, Histogram
 from copeck.storage.errors import is_transient
+from device_bridge.domain.errors import DeviceUnknown
 from device_bridge.domain.model import Report
 from device_bridge.drivers.mqtt.directory import Directory
 from device_bridge.drivers.mqtt.link import NotSentError, OutcomeUnknownError, Publish
@@ -161,14 +162,19 @@ class Hearing:
             for said in batch:
                 await self._one_report(said)
             return True
-        for (_, report), refusal in zip(read, refused, strict=True):
+        followed = []
+        for (said, report), refusal in zip(read, refused, strict=True):
+            if isinstance(refusal, DeviceUnknown):
+                self._set_aside(said, refusal)
+                continue
             if refusal is not None:
                 _note_refused(report, refusal)
-        confirmed = (self._confirm(said[0], said[1], report) for said, report in read)
+            followed.append((said, report))
+        confirmed = (self._confirm(said[0], said[1], report) for said, report in followed)
         for result in await asyncio.gather(*confirmed, return_exceptions=True):
             if isinstance(result, BaseException):
                 log.error("a report was not confirmed; it will come again", exc_info=result)
-        for said, _ in read:
+        for said, _ in followed:
             self._note(said, "done")
         return True
 
@@ -223,7 +229,7 @@ class Hearing:
             raise ContractError(f"nobody knows the machine {heard.machine!r} of {profile.name}")
         return device_id
 
-    def _set_aside(self, said: Kept[Any], error: ContractError) -> None:
+    def _set_aside(self, said: Kept[Any], error: ContractError | DomainError) -> None:
         _, heard, what, _ = said
         log.warning("%s of %s is set aside: %s: %s", heard.heard, heard.machine, error, _raw(what))
         self._note(said, "unreadable")
@@ -271,6 +277,9 @@ class Hearing:
         report = report_of(device_id, heard, payload)
         try:
             await reports.on_report(self._attached, report)
+        except DeviceUnknown as error:
+            # Not confirmed: it is another service's machine, or one that was deleted and is still connected.
+            raise ContractError(error.detail) from error
         except DomainError as error:
             _note_refused(report, error)
         await self._confirm(profile, heard, report)

@@ -13,7 +13,7 @@ import pytest
 from copeck.kernel.ids import new_id
 from copeck.observability.metrics import REGISTRY
 from copeck.testkit.waiting import eventually
-from device_bridge.domain.errors import ForeignCommand
+from device_bridge.domain.errors import DeviceUnknown, ForeignCommand
 from device_bridge.domain.model import Order, Report
 from device_bridge.drivers.mqtt.profiles import PROFILES
 from device_bridge.handlers import reports
@@ -206,10 +206,9 @@ async def test_one_report_that_cannot_be_stored_holds_no_neighbour_up(
     settings = fleet.context.settings.model_copy(update={"reports_concurrency": 1})
     hearing = Hearing(settings, publish)
     hearing.attach(fleet.context)
+    says(hearing, "nobody-knows-me", new_id(), "done")
     for n, (_, command) in enumerate(brewed, 1):
-        ack = {"v": 1, "command_id": str(command), "n": n, "state": "done", "at": 1_770_000_000_000, "code": ""}
-        profile = PROFILES["own"]
-        hearing.hear(profile, profile.read_topic(f"cm/v1/kiosk-1/ack/{command}"), json.dumps(ack).encode())
+        says(hearing, "kiosk-1", command, "done", n)
     running = [asyncio.create_task(worker) for worker in hearing.workers()]
     try:
         await eventually(lambda: len(sizes) == 4 and len(confirmed) == 2)
@@ -219,11 +218,53 @@ async def test_one_report_that_cannot_be_stored_holds_no_neighbour_up(
         await asyncio.gather(*running, return_exceptions=True)
     assert sizes == [3, 1, 1, 1]
     assert [(await fleet.ends(order))[0] for order, _ in brewed] == ["successful", "make_pending", "successful"]
-    assert not [topic for topic in confirmed if str(poison) in topic]
+    assert not [topic for topic in confirmed if str(poison) in topic or "nobody-knows-me" in topic]
 
 
-def over_share() -> float:
-    labels = {"broker": "own", "kind": "ack", "outcome": "over_share"}
+async def test_what_an_unknown_machine_reports_is_not_confirmed(fleet: Fleet) -> None:
+    """Defect: whoever listened to the broker confirmed the reports of machines that only somebody else knows.
+
+    Of a machine that we know every report is confirmed, also one on a command that nobody gave.
+    """
+    await fleet.device()
+    (_, command), unknown = await brewing(fleet), new_id()
+    confirmed: list[str] = []
+
+    async def publish(_broker: str, topic: str, _payload: bytes, *, expires_in_s: float | None = None) -> None:
+        assert expires_in_s
+        confirmed.append(topic)
+
+    hearing = Hearing(fleet.context.settings.model_copy(update={"reports_concurrency": 1}), publish)
+    hearing.attach(fleet.context)
+    before = heard("unreadable")
+    for code, said in (("nobody-knows-me", unknown), ("nobody-knows-me", command), ("kiosk-1", unknown)):
+        says(hearing, code, said, "done")
+    running = [asyncio.create_task(worker) for worker in hearing.workers()]
+    try:
+        await eventually(lambda: confirmed)
+        says(hearing, "nobody-knows-me", unknown, "done")
+        says(hearing, "kiosk-1", command, "done")
+        await eventually(lambda: len(confirmed) == 2)
+    finally:
+        for task in running:
+            task.cancel()
+        await asyncio.gather(*running, return_exceptions=True)
+    assert confirmed == [f"cm/v1/kiosk-1/ack/{said}/ok" for said in (unknown, command)]
+    assert heard("unreadable") - before == 3
+    assert {row["device_id"] for row in await fleet.rows("SELECT device_id FROM devices.brew_reports")} == {"kiosk-1"}
+    assert [row["device_id"] for row in await fleet.rows("SELECT device_id FROM devices.incidents")] == ["kiosk-1"]
+    with pytest.raises(DeviceUnknown):
+        await reports.on_report(fleet.context, Report("nobody-knows-me", unknown, "done", fleet.clock.now()))
+
+
+def says(hearing: Hearing, code: str, command: UUID, state: str, n: int = 1) -> None:
+    ack = {"v": 1, "command_id": str(command), "n": n, "state": state, "at": 1_770_000_000_000, "code": ""}
+    profile = PROFILES["own"]
+    hearing.hear(profile, profile.read_topic(f"cm/v1/{code}/ack/{command}"), json.dumps(ack).encode())
+
+
+def heard(outcome: str) -> float:
+    labels = {"broker": "own", "kind": "ack", "outcome": outcome}
     return REGISTRY.get_sample_value("copeck_mqtt_heard_total", labels) or 0.0
 
 
@@ -240,16 +281,11 @@ async def test_a_machine_that_floods_the_queue_keeps_no_other_out(fleet: Fleet) 
 
     hearing = Hearing(fleet.context.settings.model_copy(update={"reports_concurrency": 1}), publish)
     hearing.attach(fleet.context)
-    profile, before = PROFILES["own"], over_share()
-
-    def says(code: str, command: UUID, state: str, n: int) -> None:
-        ack = {"v": 1, "command_id": str(command), "n": n, "state": state, "at": 1_770_000_000_000, "code": ""}
-        heard = profile.read_topic(f"cm/v1/{code}/ack/{command}")
-        hearing.hear(profile, heard, json.dumps(ack).encode())
+    before = heard("over_share")
 
     for n in range(1, 10_001):
-        says("kiosk-1", flooding, "started", n)
-    says("kiosk-2", other, "done", 1)
+        says(hearing, "kiosk-1", flooding, "started", n)
+    says(hearing, "kiosk-2", other, "done")
     running = [asyncio.create_task(worker) for worker in hearing.workers()]
     try:
         await eventually(lambda: any(str(other) in topic for topic in confirmed))
@@ -258,7 +294,7 @@ async def test_a_machine_that_floods_the_queue_keeps_no_other_out(fleet: Fleet) 
             task.cancel()
         await asyncio.gather(*running, return_exceptions=True)
     assert (await fleet.ends(order))[0] == "successful"
-    assert (len(confirmed), over_share() - before) == (101, 9_900)
+    assert (len(confirmed), heard("over_share") - before) == (101, 9_900)
 
 
 async def test_prices_of_two_messages_that_wait_are_both_known(fleet: Fleet) -> None:

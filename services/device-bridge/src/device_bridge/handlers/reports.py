@@ -15,7 +15,7 @@ import prometheus_client
 from copeck.kernel.ids import new_id
 from device_bridge.domain import brews
 from device_bridge.domain.brewing import REPORTED, BrewEvent
-from device_bridge.domain.errors import ForeignCommand
+from device_bridge.domain.errors import DeviceUnknown, ForeignCommand
 from device_bridge.domain.machine import Status
 from device_bridge.domain.model import BrewCommand, DeviceState, Incident, MachineState, Order, Report
 from device_bridge.domain.outcomes import Applied
@@ -35,14 +35,15 @@ _REPORTS = prometheus_client.Counter(
 async def on_report(context: Context, report: Report) -> None:
     """Follow what a machine said of a command; what it has said before changes nothing.
 
-    ForeignCommand when the command was given to another machine; ValueError for a state that does not exist.
+    ForeignCommand when the command was given to another machine, DeviceUnknown when there is no such machine: somebody
+    else may have to hear it. ValueError for a state that does not exist.
     """
     [refused] = await on_reports(context, [report])
     if refused is not None:
         raise refused
 
 
-async def on_reports(context: Context, said: Sequence[Report]) -> list[ForeignCommand | None]:
+async def on_reports(context: Context, said: Sequence[Report]) -> list[ForeignCommand | DeviceUnknown | None]:
     """Follow reports in the order of their arrival, all in one transaction; returns for each why it was refused."""
     for report in said:
         if BrewEvent(report.state) not in REPORTED:
@@ -53,7 +54,8 @@ async def on_reports(context: Context, said: Sequence[Report]) -> list[ForeignCo
     async with context.database.transaction() as tx:
         work = Work(context, tx, context.clock.now())
         known = await commands.find(tx, [report.command_id for report in said])
-        refused = [_refusal(report, known.get(report.command_id)) for report in said]
+        ours = await _machines(work, said, known)
+        refused = [_refusal(report, known.get(report.command_id), ours) for report in said]
         heard = [report for report, no in zip(said, refused, strict=True) if no is None]
         made = await _follow_all(work, writes, heard, known, outcomes)
         await store(work, writes)
@@ -67,7 +69,17 @@ async def on_reports(context: Context, said: Sequence[Report]) -> list[ForeignCo
     return refused
 
 
-def _refusal(report: Report, command: BrewCommand | None) -> ForeignCommand | None:
+async def _machines(work: Work, said: Sequence[Report], known: dict[UUID, BrewCommand]) -> set[str]:
+    """Return the machines that exist; only those are looked up that report on what was not given to them."""
+    given = {(command.id, command.device_id) for command in known.values()}
+    doubtful = {report.device_id for report in said if (report.command_id, report.device_id) not in given}
+    there = await devices.existing(work.tx, doubtful) if doubtful else set()
+    return there | {device_id for _, device_id in given}
+
+
+def _refusal(report: Report, command: BrewCommand | None, ours: set[str]) -> ForeignCommand | DeviceUnknown | None:
+    if report.device_id not in ours:
+        return DeviceUnknown(f"nobody knows the machine {report.device_id}")
     if command is None or command.device_id == report.device_id:
         return None
     return ForeignCommand(f"command {report.command_id} was not given to machine {report.device_id}")

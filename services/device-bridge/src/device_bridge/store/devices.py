@@ -178,6 +178,14 @@ async def selling(tx: AsyncConnection, paid: Sequence[Order]) -> dict[UUID, Sell
     return {row.id: Selling(row.model, row.selling) for row in rows}
 
 
+_EXISTING = sa.select(devices.c.id).where(devices.c.id == sa.any_(_DEVICE_IDS))
+
+
+async def existing(tx: AsyncConnection, device_ids: Iterable[str]) -> set[str]:
+    """Return which of these machines there are."""
+    return set((await tx.execute(_EXISTING, {"device_ids": sorted(set(device_ids))})).scalars())
+
+
 _FAILURES = sa.select(devices.c.id, devices.c.failures_in_row).where(devices.c.id == sa.any_(_DEVICE_IDS))
 
 
