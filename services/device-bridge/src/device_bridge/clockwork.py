@@ -7,7 +7,7 @@ its effect.
 import asyncio
 import contextlib
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import timedelta
 from uuid import UUID
 
@@ -15,6 +15,7 @@ from copeck.kernel.ids import new_id
 from copeck.messaging.backoff import Backoff
 from copeck.storage.errors import is_transient
 from device_bridge.domain import brews
+from device_bridge.domain.drivers import Way
 from device_bridge.domain.model import Order
 from device_bridge.domain.outcomes import Applied
 from device_bridge.handlers import receipts, removals
@@ -81,10 +82,14 @@ async def forget_old(context: Context) -> None:
 
 
 class Sender:
-    """Hands due commands to machines: at once when it is woken, and by looking now and then."""
+    """Hands due commands to machines: at once when it is woken, and by looking now and then.
 
-    def __init__(self, context: Context) -> None:
+    `only` and `but` are the ways of its commands: see `senders`.
+    """
+
+    def __init__(self, context: Context, *, only: Way | None = None, but: Sequence[Way] = ()) -> None:
         self._context = context
+        self._only, self._but = only, but
         self._wake = asyncio.Event()
         self._stopping = False
 
@@ -99,7 +104,7 @@ class Sender:
             self._wake.clear()
             delay_s = self._context.settings.timer_poll_s
             try:
-                if await send_due(self._context) == SENT_AT_ONCE:
+                if await send_due(self._context, only=self._only, but=self._but) == SENT_AT_ONCE:
                     continue
                 failures = 0
             except Exception as error:
@@ -115,6 +120,11 @@ class Sender:
         """End after what is on its way."""
         self._stopping = True
         self._wake.set()
+
+
+def senders(context: Context, ways: Sequence[Way]) -> list[Sender]:
+    """Return a sender for each way, and the first one for all other commands: a slow way holds up its own alone."""
+    return [Sender(context, but=ways), *(Sender(context, only=way) for way in ways)]
 
 
 class Clockwork:

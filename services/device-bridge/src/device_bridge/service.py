@@ -19,10 +19,11 @@ from copeck.web.keys import KeySource
 from device_bridge import tables
 from device_bridge.api import BODY_LIMITS, DESCRIPTION, PREFIX, ROUTERS, TITLE
 from device_bridge.api import buyers as buyers_api
-from device_bridge.clockwork import AccountRevoker, Clockwork, Sender
+from device_bridge.clockwork import AccountRevoker, Clockwork, senders
 from device_bridge.consumer import consumer
 from device_bridge.drivers.accounts import BrokerAccounts
-from device_bridge.drivers.registry import build_drivers, telemetry_of
+from device_bridge.drivers.mqtt.brokers import logins
+from device_bridge.drivers.registry import FOREIGN_WAYS, build_drivers, telemetry_of
 from device_bridge.drivers.tmetr.poller import TelemetryPoller
 from device_bridge.handlers.context import Context
 from device_bridge.mqtt import MqttLoop
@@ -32,8 +33,8 @@ from device_bridge.settings import DevicesSettings
 
 log = logging.getLogger(__name__)
 
-_BACKGROUND_CONNECTIONS = 10
-"""Of payments together, the sender and its answers, the clock, the relay, the telemetry, accounts, and the machines'
+_BACKGROUND_CONNECTIONS = 11
+"""Of payments together, the senders and their answers, the clock, the relay, the telemetry, accounts, and the machines'
 states and prices, beside one for each batch of reports and for each event that is handled by itself."""
 
 
@@ -131,13 +132,19 @@ async def _bus_parts(stack: AsyncExitStack, context: Context, health: Health) ->
 
         context = replace(context, enqueue_commands=enqueue_commands, send_receipts=enqueue_receipts)
     background = replace(context, database=database)
-    sender = Sender(background)
-    context, background = (replace(one, wake_sender=sender.wake) for one in (context, background))
+    known = logins(settings)
+    sending = senders(background, [way for way in FOREIGN_WAYS if way.broker in known])
+
+    def wake() -> None:
+        for sender in sending:
+            sender.wake()
+
+    context, background = (replace(one, wake_sender=wake) for one in (context, background))
     mqtt.attach(background)
     events = consumer(background)
     health.add(events.queue, events.ping)
     health.add("machines", mqtt.ping)
-    parts: list[Part] = [relay, mqtt, sender, Clockwork(background), events]
+    parts: list[Part] = [relay, mqtt, *sending, Clockwork(background), events]
     if background.accounts is not None:
         parts.append(AccountRevoker(background))
     telemetry = telemetry_of(settings)

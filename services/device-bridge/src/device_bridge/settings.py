@@ -58,7 +58,7 @@ class DevicesSettings(Settings):
     consumer_prefetch: int = Field(default=64, ge=1, le=1000)
     consumer_concurrency: int = Field(default=8, ge=1, le=64)
     sender_concurrency: int = Field(default=64, ge=1, le=1000)
-    """How many commands may be on their way to machines at once."""
+    """How many commands may be on their way to machines at once, through our broker and through each foreign one."""
     smtp_url: str = ""
     """`smtp://host:port` (plain), `submission://user:password@host` (STARTTLS) or `smtps://…`; without it no receipt
     is e-mailed, and they wait."""

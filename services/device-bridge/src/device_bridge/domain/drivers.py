@@ -104,6 +104,17 @@ def not_sent(instruction: BrewInstruction, code: str, detail: str = "", *, revok
     return Answer(Handed.REJECTED if certain else Handed.UNKNOWN, code, detail)
 
 
+@dataclass(frozen=True, slots=True)
+class Way:
+    """A broker that commands go through, by its name in machines' addresses, and models whose machines are all there.
+
+    Each has a sender of its own, so that one that is slow holds up nobody else's commands.
+    """
+
+    broker: str
+    models: tuple[str, ...]
+
+
 class Driver(Protocol):
     """Speaks to one model of machine. Called outside of every transaction; never raises for what a network does."""
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from device_bridge.domain.drivers import Driver, DriverPolicy
+from device_bridge.domain.drivers import Driver, DriverPolicy, Way
 from device_bridge.drivers import frame, mqtt, tmetr
 from device_bridge.drivers.mqtt.driver import Publisher
 from device_bridge.drivers.mqtt.link import NotConnectedError
@@ -55,6 +55,8 @@ MODELS: frozenset[str] = frozenset(REGISTRY)
 """Models that a device may have."""
 FOREIGN_BROKERS: dict[str, tuple[str, ...]] = {"yandex": ("mqtt-yandex", "frame-v1", "frame-v1-silent")}
 """Models whose machines may be known to a foreign broker, by the id in their address."""
+FOREIGN_WAYS: tuple[Way, ...] = (Way("yandex", ("mqtt-yandex",)),)
+"""Brokers that are somebody else's, and may be slow when ours is not."""
 
 
 def policy_of(model: str) -> DriverPolicy:

@@ -17,7 +17,7 @@ from copeck.messaging.backoff import Backoff
 from copeck.storage.errors import is_transient
 from device_bridge.domain import brews
 from device_bridge.domain.brewing import BrewEvent, BrewState
-from device_bridge.domain.drivers import Answer, BrewInstruction, Driver, DriverPolicy, Handed, Target
+from device_bridge.domain.drivers import Answer, BrewInstruction, Driver, DriverPolicy, Handed, Target, Way
 from device_bridge.handlers.context import SERVICE, Context, Work
 from device_bridge.handlers.reports import follow, tell_buyer
 from device_bridge.store import commands
@@ -77,22 +77,29 @@ def target_of(context: Context, due: ToSend) -> Target:
     return Target(device.id, due.command.model, device.driver, context.device_key(device), device.time_zone)
 
 
-async def send_due(context: Context, limit: int = BATCH_MAX) -> int:
-    """Hand on what is due, at most `limit` commands at once; returns how many were looked at."""
-    calls, tasks, seen = await _claim(context, limit)
+async def send_due(
+    context: Context, limit: int = BATCH_MAX, *, only: Way | None = None, but: Sequence[Way] = ()
+) -> int:
+    """Hand on what is due, at most `limit` commands at once; returns how many were looked at.
+
+    `only` and `but` narrow it to commands that go a way, or do not go some.
+    """
+    calls, tasks, seen = await _claim(context, limit, only, but)
     if tasks:
         context.enqueue_commands(tasks)
     await _call_all(context, calls)
     return seen
 
 
-async def _claim(context: Context, limit: int) -> tuple[list[Call], list[UUID], int]:
+async def _claim(
+    context: Context, limit: int, only: Way | None, but: Sequence[Way]
+) -> tuple[list[Call], list[UUID], int]:
     """Take what is due and commit that it is being sent; slow calls are left to the worker."""
     calls: list[Call] = []
     tasks: list[UUID] = []
     async with context.database.transaction() as tx:
         now = context.clock.now()
-        due = await commands.lock_to_send(tx, now, limit)
+        due = await commands.lock_to_send(tx, now, limit, only=only, but=but)
         changed = []
         for one in due:
             policy = _policy(context, one.command.model)

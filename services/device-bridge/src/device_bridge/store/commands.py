@@ -16,6 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from copeck.storage.bulk import BulkInsert, BulkUpdate
 from copeck.storage.engine import fetch_together
 from device_bridge.domain.brewing import BrewState
+from device_bridge.domain.drivers import Way
 from device_bridge.domain.model import BrewCommand, Device, Order, Report
 from device_bridge.store.devices import FIELDS as DEVICE_FIELDS
 from device_bridge.store.orders import order_of
@@ -148,9 +149,22 @@ def _to_send(row: Any) -> ToSend:
     return ToSend(command_of(row, "command_"), order_of(row), device)
 
 
-async def lock_to_send(tx: AsyncConnection, now: datetime, limit: int) -> list[ToSend]:
-    """Lock commands that are due to be sent; those that another process has in hand are left to it."""
-    return [_to_send(row) for row in await tx.execute(_LOCK_TO_SEND, {"now": now, "most": limit})]
+def _through(way: Way) -> sa.ColumnElement[bool]:
+    named = sa.func.coalesce(devices.c.driver["broker"].astext, "")
+    return sa.or_(brew_commands.c.model.in_(way.models), named == way.broker)
+
+
+async def lock_to_send(
+    tx: AsyncConnection, now: datetime, limit: int, *, only: Way | None = None, but: Sequence[Way] = ()
+) -> list[ToSend]:
+    """Lock commands that are due to be sent: all, or those that go one way, or those that do not go some ways.
+
+    Commands that another process has in hand are left to it.
+    """
+    query = _LOCK_TO_SEND.where(*(~_through(way) for way in but))
+    if only is not None:
+        query = query.where(_through(only))
+    return [_to_send(row) for row in await tx.execute(query, {"now": now, "most": limit})]
 
 
 async def lock_one_of_worker(tx: AsyncConnection, command_id: UUID) -> ToSend | None:
