@@ -5,8 +5,8 @@ import socket
 import urllib.error
 import urllib.request
 from base64 import b64encode
-from collections.abc import Callable
-from urllib.parse import urlsplit, urlunsplit
+from collections.abc import Callable, Mapping
+from urllib.parse import unquote, urlsplit, urlunsplit
 
 _TIMEOUT_S = 2.0
 # Longer packets need a length of two bytes.
@@ -97,6 +97,23 @@ def mqtt(host: str, port: int, user: str, password: str) -> Health:
     if len(body) > _MQTT_SHORT_BYTES_MAX:
         raise ValueError("the login is too long for this check")
     return _dialogue(host, port, bytes((0x10, len(body))) + body, b"\x20\x02\x00\x00")
+
+
+def servers(urls: Mapping[str, str | None]) -> dict[str, Health]:
+    """Return the checks of servers by their names; `urls` are those of `Endpoints`, as the state file has them."""
+    checks = {
+        "postgres": postgres(urls["postgres_url"] or ""),
+        "rabbitmq": rabbitmq(urls["management_url"] or ""),
+    }
+    cache = urlsplit(urls["redis_url"] or "")
+    # One that wants a login or TLS says nothing to a plain PING.
+    if cache.scheme == "redis" and not cache.password:
+        checks["redis"] = redis(cache.hostname or "", cache.port or 6379)
+    if urls["mqtt_url"]:
+        broker = urlsplit(urls["mqtt_url"])
+        login = (unquote(broker.username or ""), unquote(broker.password or ""))
+        checks["mosquitto"] = mqtt(broker.hostname or "", broker.port or 1883, *login)
+    return checks
 
 
 def _dialogue(host: str, port: int, question: bytes, answer: bytes) -> Health:

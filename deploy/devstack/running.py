@@ -129,12 +129,16 @@ def running_state(instance: str = MAIN) -> dict[str, Any]:
 
 
 def status(instance: str) -> dict[str, dict[str, Any]]:
-    """Return, for each process, whether it lives and what its health check says."""
+    """Return, for each process and server, whether it lives and what its health check says."""
     state = running_state(instance)
     rows: dict[str, dict[str, Any]] = {}
+    for name, check in health.servers(state["servers"]).items():
+        reason = check()
+        rows[name] = {"alive": reason is None, "health": reason or "ok", "pid": None, "log": ""}
     for name, process in state["processes"].items():
         alive = bool(process["pid"]) and start_ticks(process["pid"]) == process["start_ticks"]
-        rows[name] = {"alive": alive, "health": "", "pid": process["pid"], "log": process["log"]}
+        answer = rows.get(name, {"health": ""})["health"]
+        rows[name] = {"alive": alive, "health": answer, "pid": process["pid"], "log": process["log"]}
         port = state.get("ports", {}).get("public" if name == "nginx" else name)
         if port:
             service = services.BY_NAME.get(name)

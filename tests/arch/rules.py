@@ -31,6 +31,7 @@ _IO = {
 _DOORS = {"shared/src/copeck/kernel/settings.py", "shared/src/copeck/kernel/ids.py"}
 _MARKS = re.compile(r"\b(TODO|FIXME)\b")
 _INDEX = re.compile(r"(?i)(pypi\.org/simple|--(extra-)?index-url|--find-links|--trusted-host|^\s*-[if]\s+https?://)")
+_SEARCH = re.compile(r"\.(icontains|ilike|istartswith|iendswith)\(")
 _LINK = re.compile(r"(?<!!)\[[^\]]*\]\(([^)\s]+)\)")
 _SERVICES = {"auth", "subscriptions", "billing_state_updater", "payments_gateway", "reminder_cron", "device_bridge"}
 
@@ -186,6 +187,13 @@ def long_functions(source: Source) -> Iterator[str]:
                 yield f"{node.name}: {lines} lines, more than {FUNCTION_LINES_MAX}"
 
 
+def searches(source: Source) -> Iterator[str]:
+    """Find comparisons that leave capitals to the database's locale."""
+    for number, line in enumerate(source.text.splitlines(), 1):
+        if _SEARCH.search(line):
+            yield f"line {number}: {line.strip()[:80]}"
+
+
 def marks(source: Source) -> Iterator[str]:
     """Find notes to oneself."""
     for number, line in enumerate(source.text.splitlines(), 1):
@@ -315,6 +323,12 @@ RULES = (
         "a sleep is too long on one machine and too short on another",
         lambda source: _is_python(source) and source.is_test and not {"bench", "chaos"} & set(source.parts),
         sleeps,
+    ),
+    Rule(
+        "searches go through copeck.storage.search",
+        "in a database of locale C, others find Russian words only as they are written, capitals and all",
+        lambda source: _is_production(source) and source.path != "shared/src/copeck/storage/search.py",
+        searches,
     ),
     Rule("money is never a float (I-12)", "0.1 + 0.2 is not 0.3, and the books are exact", _handles_money, floats),
     Rule(

@@ -32,6 +32,10 @@ SAMPLES: dict[str, list[tuple[str, str, str]]] = {
         (f"{SERVICE}/main.py", "from copeck.testkit import waiting", "from copeck.kernel import clock"),
         ("shared/src/copeck/web/x.py", "import pytest", "import fastapi"),
     ],
+    "searches go through copeck.storage.search": [
+        (f"{SERVICE}/store/x.py", "q = users.c.name.icontains(text)", "q = contains(users.c.name, text)"),
+        ("shared/src/copeck/web/x.py", 'q = name.ilike("a%")', 'q = name.like("a%")'),
+    ],
     "files have at most 400 lines, tests 600": [
         (f"{SERVICE}/x.py", "x = 1\n" * (FILE_LINES_MAX + 1), "x = 1\n" * FILE_LINES_MAX),
         ("tests/e2e/test_x.py", "x = 1\n" * 601, "x = 1\n" * 600),

@@ -49,7 +49,9 @@ def test_migrate_finds_nothing_to_do() -> None:
 def test_status_tells_of_every_process() -> None:
     done = make("status", "ARGS=--json")
     assert done.returncode == 0
-    assert {"rabbitmq", "nginx", "billing-state-updater"} <= set(json.loads(done.stdout))
+    rows = json.loads(done.stdout)
+    assert {"rabbitmq", "postgres", "redis", "mosquitto", "nginx", "billing-state-updater"} <= set(rows)
+    assert {name for name, row in rows.items() if row["health"] == "ok"} >= {"rabbitmq", "postgres", "nginx"}
 
 
 def test_the_operator_s_tool_knows_the_running_stack() -> None:

@@ -151,7 +151,7 @@ class DockerInfra:
         for name, (env, command, bound) in plan.items():
             files = OPEN_FILES if name == "mosquitto" else 8192
             arguments: dict[str, Any] = {
-                "labels": {_LABEL: self._context.scratch.instance},
+                "labels": {_LABEL: str(self._context.scratch.dir)},
                 "shm_size": "1g",
                 "ulimits": [{"Name": "nofile", "Soft": files, "Hard": files}],
             }
@@ -178,9 +178,7 @@ class DockerInfra:
         import docker
 
         client = docker.from_env()
-        for container in client.containers.list(
-            all=True, filters={"label": f"{_LABEL}={self._context.scratch.instance}"}
-        ):
+        for container in client.containers.list(all=True, filters={"label": f"{_LABEL}={self._context.scratch.dir}"}):
             container.remove(force=True, v=True)
         client.close()
 

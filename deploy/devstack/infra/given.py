@@ -1,7 +1,7 @@
 """Servers that somebody else runs, given by URLs in the environment."""
 
 import os
-from urllib.parse import unquote, urlsplit
+from dataclasses import asdict
 
 from deploy.devstack import health
 from deploy.devstack.console import RunnerError, say
@@ -15,6 +15,13 @@ VARIABLES = {
     "redis_url": "COPECK_TEST_REDIS_URL",
 }
 MQTT = "COPECK_TEST_MQTT_URL"
+_ASKED_BY = {
+    "postgres": VARIABLES["postgres_url"],
+    "rabbitmq": VARIABLES["management_url"],
+    "redis": VARIABLES["redis_url"],
+    "mosquitto": MQTT,
+}
+"""The variable that a server's check goes by."""
 
 
 def is_given() -> bool:
@@ -37,18 +44,10 @@ class GivenInfra:
 
     def start(self) -> None:
         """Check that the servers answer."""
-        checks = {
-            "COPECK_TEST_POSTGRES_URL": health.postgres(self.endpoints.postgres_url),
-            "COPECK_TEST_MANAGEMENT_URL": health.rabbitmq(self.endpoints.management_url),
-        }
-        if self.endpoints.mqtt_url:
-            parts = urlsplit(self.endpoints.mqtt_url)
-            login = (unquote(parts.username or ""), unquote(parts.password or ""))
-            checks[MQTT] = health.mqtt(parts.hostname or "", parts.port or 1883, *login)
-        for variable, check in checks.items():
+        for name, check in health.servers(asdict(self.endpoints)).items():
             reason = check()
             if reason:
-                raise RunnerError(f"{variable}: {reason}")
+                raise RunnerError(f"{_ASKED_BY[name]}: {reason}")
         say("servers", "given by the environment, and they answer")
 
     def stop(self) -> None:

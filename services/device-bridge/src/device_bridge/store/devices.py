@@ -11,6 +11,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql as pg
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from copeck.storage.search import contains
 from device_bridge.domain.model import Device, DeviceState, Drink, Merchant, Order
 from device_bridge.store import drinks as drink_store
 from device_bridge.store.merchants import FIELDS as MERCHANT_FIELDS
@@ -125,7 +126,7 @@ async def list_(
         query = query.where(devices.c.merchant_id == merchant_id)
     if text:
         names = (devices.c.id, devices.c.name, devices.c.location)
-        query = query.where(sa.or_(*(column.icontains(text, autoescape=True) for column in names)))
+        query = query.where(sa.or_(*(contains(column, text) for column in names)))
     if selling is not None:
         query = query.where(devices.c.selling.is_(selling))
     if model:

@@ -7,6 +7,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql as pg
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from copeck.storage.search import contains
 from device_bridge.domain.model import Merchant
 from device_bridge.tables import merchants
 
@@ -56,7 +57,7 @@ async def list_(
     if merchant_id is not None:
         query = query.where(merchants.c.id == merchant_id)
     if text:
-        query = query.where(merchants.c.name.icontains(text, autoescape=True))
+        query = query.where(contains(merchants.c.name, text))
     if mode:
         query = query.where(merchants.c.mode == mode)
     if after is not None:

@@ -10,6 +10,7 @@ from sqlalchemy.dialects import postgresql as pg
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from copeck.storage.bulk import BulkInsert, BulkUpdate
+from copeck.storage.search import contains
 from device_bridge.domain.machine import UNPAID, Status
 from device_bridge.domain.model import Order, Step
 from device_bridge.tables import order_history, orders, receipts
@@ -181,7 +182,7 @@ async def list_(
                 sa.cast(orders.c.id, sa.Text).startswith(text.lower(), autoescape=True),
                 sa.cast(orders.c.invoice_id, sa.Text).startswith(text.lower(), autoescape=True),
                 orders.c.machine_order_id == text,
-                orders.c.drink_name.icontains(text, autoescape=True),
+                contains(orders.c.drink_name, text),
             )
         )
     descends = order.startswith("-")

@@ -8,6 +8,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from copeck.storage.search import contains
 from payments_gateway.domain.compatibility import IdKind, OldPayout
 from payments_gateway.store import payouts
 from payments_gateway.tables import compatibility_ids, payout_requests
@@ -107,7 +108,7 @@ def count_query(terms: Sequence[str]) -> sa.Select[Any]:
 
 def _matches(term: str) -> sa.ColumnElement[bool]:
     texts = (_asked.recipient_masked, _asked.description, _asked.currency, payouts.STATUS)
-    return sa.or_(*(text.icontains(term, autoescape=True) for text in texts))
+    return sa.or_(*(contains(text, term) for text in texts))
 
 
 _accounts = sa.table(

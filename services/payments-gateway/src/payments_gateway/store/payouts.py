@@ -10,6 +10,7 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from copeck.kernel.ids import first_id_at
+from copeck.storage.search import contains
 from payments_gateway.tables import operations, payout_batches, payout_requests
 
 BATCH_CANCELED = "batch_canceled"
@@ -228,10 +229,7 @@ def _conditions(wanted: Filter) -> list[sa.ColumnElement[bool]]:
     if wanted.statuses:
         found.append(STATUS.in_(wanted.statuses))
     if wanted.text:
-        found.append(
-            _asked.recipient_masked.icontains(wanted.text, autoescape=True)
-            | _asked.description.icontains(wanted.text, autoescape=True)
-        )
+        found.append(contains(_asked.recipient_masked, wanted.text) | contains(_asked.description, wanted.text))
     return found
 
 

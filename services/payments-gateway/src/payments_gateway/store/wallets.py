@@ -11,6 +11,7 @@ from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.dialects.postgresql import UUID as PG_UUID
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from copeck.storage.search import COLLATION, literal
 from payments_gateway.domain.wallets import Balance
 
 # Deposits on their way count only while they can be paid; each part is summed by itself, by its own index.
@@ -109,8 +110,9 @@ _DESCRIBED = """
 LEFT JOIN state_api.invoices_v1 AS invoice ON invoice.id = moved.aggregate_id
 LEFT JOIN state_api.payouts_v1 AS payout ON payout.id = moved.aggregate_id
 """
-_SEARCH = """
-AND (coalesce(invoice.description, payout.description, '') ILIKE :pattern OR moved.kind = ANY(:searched_kinds)
+_SEARCH = f"""
+AND (coalesce(invoice.description, payout.description, '') COLLATE "{COLLATION}" ILIKE :pattern
+     OR moved.kind = ANY(:searched_kinds)
      OR moved.aggregate_id::text LIKE :beginning OR moved.cause_id::text LIKE :beginning)
 """
 _KEY = ("at", "aggregate_id", "cause_id", "n")
@@ -140,10 +142,9 @@ def _conditions(wanted: Filter, after: Sequence[Any] | None) -> tuple[str, dict[
         values["until"] = wanted.until
     if wanted.search:
         text += _SEARCH
-        literal = wanted.search.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
         values |= {
-            "pattern": f"%{literal}%",
-            "beginning": f"{literal.lower()}%",
+            "pattern": f"%{literal(wanted.search)}%",
+            "beginning": f"{literal(wanted.search.lower())}%",
             "searched_kinds": list(wanted.searched_kinds),
         }
     if after is not None:

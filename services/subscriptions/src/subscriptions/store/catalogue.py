@@ -9,6 +9,7 @@ from sqlalchemy.dialects.postgresql import distinct_on, insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from copeck.kernel.money import Money
+from copeck.storage.search import contains
 from subscriptions.domain.catalogue import Plan, Price, Product, Texts
 from subscriptions.domain.periods import Period, PeriodUnit
 from subscriptions.tables import plans, prices, products
@@ -104,7 +105,7 @@ async def list_plans(
     if priced:
         query = query.where(sa.exists().where(prices.c.plan_id == plans.c.id, prices.c.active_from <= now))
     if search:
-        words = [plans.c[name].icontains(search, autoescape=True) for name in ("code", "title_ru", "title_en")]
+        words = [contains(plans.c[name], search) for name in ("code", "title_ru", "title_en")]
         query = query.where(sa.or_(*words))
     if after is not None:
         query = query.where(plans.c.code > after[0])

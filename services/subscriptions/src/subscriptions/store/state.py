@@ -9,6 +9,7 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from copeck.kernel.money import Money
+from copeck.storage.search import contains
 from subscriptions.tables import period_invoices
 from subscriptions.views import invoice_events, invoices, payments, refunds, refusals, transfers
 
@@ -152,7 +153,7 @@ async def list_invoices(
             sa.or_(
                 sa.cast(invoices.c.id, sa.Text).startswith(text.lower(), autoescape=True),
                 invoices.c.payer == text.lower(),
-                invoices.c.description.icontains(text, autoescape=True),
+                contains(invoices.c.description, text),
             )
         )
     descends = order.startswith("-")

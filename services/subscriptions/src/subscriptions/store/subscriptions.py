@@ -11,6 +11,7 @@ from sqlalchemy.dialects import postgresql as pg
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from copeck.kernel.ids import new_id
+from copeck.storage.search import contains
 from subscriptions.domain.machine import ENDED, RUNNING, Status
 from subscriptions.domain.model import Subscription
 from subscriptions.tables import (
@@ -340,7 +341,7 @@ async def search(
         )
         query = query.where(gives if wanted else sa.not_(gives))
     if text:
-        matching_plans = sa.select(plans.c.id).where(plans.c.code.icontains(text, autoescape=True))
+        matching_plans = sa.select(plans.c.id).where(contains(plans.c.code, text))
         query = query.where(
             sa.or_(
                 sa.cast(subscriptions.c.id, sa.Text).startswith(text.lower(), autoescape=True),
