@@ -1,14 +1,16 @@
 """What is not sold: stopped machines and drinks, machines that are off or out of something, prices nobody knows."""
 
+import asyncio
 from datetime import timedelta
 
 import pytest
 
 from copeck.contracts import events
 from copeck.kernel.errors import DomainError
-from device_bridge.domain.errors import PriceChanged
+from copeck.testkit.waiting import eventually
+from device_bridge.domain.errors import DeviceUnknown, PriceChanged
 from device_bridge.handlers import catalogue, reports, stops
-from device_bridge.store import drinks
+from device_bridge.store import drinks, removals
 from tests.support.cups import a_drink
 
 from .fleet import Fleet
@@ -62,6 +64,18 @@ async def test_a_drink_that_is_gone_when_it_is_paid_gives_the_money_back(fleet: 
     await fleet.hear(order, events.InvoicePaid)
     assert await fleet.ends(order) == ("failed", "stopped", "requested")
     assert fleet.machine.told == []
+
+
+async def test_a_machine_that_is_deleted_while_it_is_ordered_from_is_unknown(fleet: Fleet) -> None:
+    await fleet.device()
+    async with fleet.context.database.transaction() as tx:
+        await removals.remove_device(tx, "kiosk-1")
+        ordering = asyncio.create_task(fleet.ask())
+        waiting = "SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+        await eventually(lambda: fleet.rows(waiting))
+    with pytest.raises(DeviceUnknown):
+        await ordering
+    assert await fleet.sent("invoice.issue.v1") == []
 
 
 async def test_too_many_failures_stop_a_machine_and_say_why(fleet: Fleet) -> None:

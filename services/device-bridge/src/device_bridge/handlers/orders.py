@@ -6,6 +6,7 @@ from uuid import UUID
 
 from copeck.contracts.commands import InvoiceIssue
 from copeck.kernel.ids import new_id
+from copeck.storage.errors import sqlstate_of
 from device_bridge.domain import decisions, selling
 from device_bridge.domain.errors import (
     DeviceUnknown,
@@ -22,6 +23,7 @@ from device_bridge.store import devices, drinks, orders
 from device_bridge.store.devices import Shown
 
 LANGUAGES = ("ru", "en")
+_FOREIGN_KEY_VIOLATION = "23503"
 
 
 def reports_state(context: Context, model: str) -> bool:
@@ -78,7 +80,14 @@ async def begin(
         raise PriceChanged(f"It costs {offer.price} now.")
     order = _order(work, shown, drink, offer, receipt_address, language, machine_order_id)
     first = Step(order.id, 1, work.now, "created", order.status.value, "", work.actor.name)
-    if not await orders.insert(work.tx, order, [first]):
+    try:
+        added = await orders.insert(work.tx, order, [first])
+    except Exception as error:
+        if sqlstate_of(error) == _FOREIGN_KEY_VIOLATION:
+            # The machine was deleted since it was looked at.
+            raise DeviceUnknown() from error
+        raise
+    if not added:
         # The link was opened twice at once: the other one has won.
         winner = await orders.by_machine_order(work.tx, device_id, machine_order_id or "")
         raise LinkReplayed(winner.id if winner else order.id)
