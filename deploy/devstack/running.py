@@ -9,17 +9,22 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from types import FrameType
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from deploy.devstack import health, services
 from deploy.devstack.console import RunnerError, say
 from deploy.devstack.ports import PUBLIC_HOST, Ports
-from deploy.devstack.process import start_ticks
+from deploy.devstack.process import handling_stops, start_ticks
 from deploy.devstack.scratch import MAIN, ROOT, base_dir, read_state
 from deploy.devstack.summary import print_summary
+
+if TYPE_CHECKING:
+    from deploy.devstack.stack import Stack
 
 _MONITOR_S = 0.5
 _START_TIMEOUT_S = 900
@@ -32,32 +37,47 @@ KIOSK = "kiosk-1"
 def foreground(instance: str, without: Sequence[str] = ()) -> None:
     """Start, print, watch until a signal, stop."""
     from deploy.devstack.stack import Stack
-    from tests.e2e.coffee_scenario import set_up_kiosk
-    from tests.e2e.scenario import Site, seed_plans
 
     unknown = sorted(set(without) - set(services.BY_NAME))
     if unknown:
         raise RunnerError(f"no service {', '.join(unknown)}; there are {', '.join(services.BY_NAME)}")
     stack = Stack(instance, only=[name for name in services.BY_NAME if name not in without])
+    stopped = threading.Event()
+
+    def stop(_number: int, _frame: FrameType | None) -> None:
+        stopped.set()
+        raise KeyboardInterrupt
+
     try:
-        stack.start(announce=False)
-        if not {"auth", "subscriptions"} & set(without):
-            say("manager", f"plans on sale: {', '.join(seed_plans(Site.of_state(stack.state())))}")
-        kiosk = None
-        # Servers that were given to us may have no broker for machines among them.
-        if stack.infra.endpoints.mqtt_url and not {"auth", "device-bridge", "machines"} & set(without):
-            kiosk = set_up_kiosk(Site.of_state(stack.state()), KIOSK)
-            say("merchant", f"machine {kiosk.device} sells {kiosk.page_url}")
-        print_summary(stack.state(), kiosk)
-        stack.announce()
-        while True:
-            time.sleep(_MONITOR_S)
-            stack.restart_ended()
+        # An interrupt that falls into a finalizer or into a library is swallowed: then the event is what stops the run.
+        with handling_stops(stop):
+            _run(stack, without, stopped)
     except KeyboardInterrupt:
         say("stack", "stopping")
     finally:
         stack.stop()
         say("stack", "stopped")
+
+
+def _run(stack: "Stack", without: Sequence[str], stopped: threading.Event) -> None:
+    """Start, print and watch until `stopped`."""
+    from tests.e2e.coffee_scenario import set_up_kiosk
+    from tests.e2e.scenario import Site, seed_plans
+
+    stack.start(announce=False)
+    if stopped.is_set():
+        return
+    if not {"auth", "subscriptions"} & set(without):
+        say("manager", f"plans on sale: {', '.join(seed_plans(Site.of_state(stack.state())))}")
+    kiosk = None
+    # Servers that were given to us may have no broker for machines among them.
+    if stack.infra.endpoints.mqtt_url and not {"auth", "device-bridge", "machines"} & set(without):
+        kiosk = set_up_kiosk(Site.of_state(stack.state()), KIOSK)
+        say("merchant", f"machine {kiosk.device} sells {kiosk.page_url}")
+    print_summary(stack.state(), kiosk)
+    stack.announce()
+    while not stopped.wait(_MONITOR_S):
+        stack.restart_ended()
 
 
 def detach(instance: str, without: Sequence[str] = ()) -> None:

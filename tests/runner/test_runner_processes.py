@@ -1,5 +1,6 @@
 """The runner's own mechanics: ports, processes, the guard, the scratch directory and its state file."""
 
+import contextlib
 import json
 import os
 import signal
@@ -13,11 +14,13 @@ from pathlib import Path
 import pytest
 
 from copeck.testkit.waiting import eventually_sync
+from deploy.devstack import running
 from deploy.devstack import scratch as scratch_module
 from deploy.devstack.console import RunnerError
 from deploy.devstack.ports import HOST, Ports, is_free
 from deploy.devstack.process import Guard, Process, Spec, start_ticks, uninterrupted
 from deploy.devstack.scratch import ROOT, Scratch, read_state
+from deploy.devstack.stack import Stack
 
 PYTHON = sys.executable
 
@@ -231,3 +234,17 @@ def test_a_server_of_another_user_gets_a_directory_that_it_can_reach(
     assert base not in data.parents
     scratch.release()
     assert not data.exists()
+
+
+def test_a_ctrl_c_that_something_swallows_while_it_starts_stops_it_all_the_same(
+    base: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a finalizer or a library does, in whose midst it comes."""
+
+    def start(_stack: Stack, *, announce: bool = True) -> None:
+        assert not announce
+        with contextlib.suppress(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(Stack, "start", start)
+    running.foreground("swallowed")

@@ -94,7 +94,7 @@ def test_ctrl_c_while_starting_leaves_nothing(scratch: Path) -> None:
         log = scratch / INSTANCE / "logs" / "rabbitmq.log"
         eventually_sync(log.exists, timeout_s=30)
     runner.send_signal(signal.SIGINT)
-    _, told = runner.communicate(timeout=60)
+    _, told = runner.communicate(timeout=120)
     assert runner.returncode in (0, 130), told
     assert "Traceback" not in told
     assert not (scratch / f"stack-{INSTANCE}.json").exists()
