@@ -197,7 +197,7 @@ DEVICES: dict[str, Path] = {
     "command.refused": Path(
         "device_bridge.handlers.invoices:on_refusal",
         "devices.orders, order_history, incidents, inbox",
-        "without its invoice an order is `not_paid`; a refused refund is an incident for a manager",
+        "without its invoice an order is `not_paid`; the refusal of its own refund is an incident for a manager",
     ),
 }
 _SEEN_BY_DEVICES = _invoice_of_order("nothing: the version is noted")

@@ -250,14 +250,15 @@ def test_another_refund_takes_the_place_of_one_that_failed() -> None:
 
 
 def test_a_refused_refund_is_put_before_a_manager() -> None:
-    order = an_order("failed", refund_status="requested", refund_id=new_id())
-    done = applied(decisions.refund_refused(order, "not_refundable", NOW))
+    refund = new_id()
+    order = an_order("failed", refund_status="requested", refund_id=refund)
+    done = applied(decisions.refund_refused(order, refund, "not_refundable", NOW))
     assert done.order.refund_status == "failed"
     assert [type(effect) for effect in done.effects] == [OpenIncident]
-    assert isinstance(decisions.refund_refused(done.order, "not_refundable", NOW), Stale)
+    assert isinstance(decisions.refund_refused(done.order, refund, "not_refundable", NOW), Stale)
 
 
-@pytest.mark.parametrize("status", ["make_pending", "successful"])
+@pytest.mark.parametrize("status", ["make_pending", "successful", "failed"])
 def test_the_refusal_of_somebody_elses_refund_is_not_followed(status: str) -> None:
     order = an_order(status, refund_status="requested", refund_id=new_id())
-    assert isinstance(decisions.refund_refused(order, "not_refundable", NOW), Stale)
+    assert isinstance(decisions.refund_refused(order, new_id(), "not_refundable", NOW), Stale)

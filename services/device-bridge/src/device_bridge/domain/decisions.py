@@ -209,13 +209,13 @@ def refund_changed(
     return apply(order, Event.REFUND_CHANGED, now, effects, refund_status=shown, refund_id=refund_id)
 
 
-def refund_refused(order: Order, code: str, now: datetime) -> Outcome:
+def refund_refused(order: Order, command_id: UUID, code: str, now: datetime) -> Outcome:
     """Note that the updater refused to refund; a manager has to look.
 
-    The refusal does not say which refund was refused. We ask for one only when an order fails: the refusal of anybody
-    else's, of a cup that is made or still to be made, is not ours to follow.
+    Our command has the id of its refund. Managers ask for refunds of the same invoice, and again for those that failed:
+    when they are refused, the order's own refund goes on.
     """
-    if order.refund_status != "requested" or order.status is not Status.FAILED:
-        return Stale("no refund of ours waits for an answer")
+    if order.refund_status != "requested" or order.refund_id != command_id:
+        return Stale("no refund of ours waits for this answer")
     effects = (OpenIncident("refund_failed", {"refund_id": str(order.refund_id), "code": code}),)
     return apply(order, Event.REFUND_CHANGED, now, effects, refund_status="failed")

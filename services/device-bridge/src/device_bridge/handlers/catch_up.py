@@ -82,7 +82,7 @@ async def catch_up(context: Context) -> int:
             order = await orders.lock(tx, refusal.order_id)
             if order is not None:
                 work = Work(context, tx, context.clock.now(), SERVICE)
-                await follow_refusal(work, order, refusal.command_type, refusal.code)
+                await follow_refusal(work, order, refusal.command_id, refusal.command_type, refusal.code)
     for order_id in forgotten:
         async with context.database.transaction() as tx:
             order = await orders.lock(tx, order_id)

@@ -103,14 +103,15 @@ class Work:
     actor: Actor = SERVICE
     cause: Envelope | None = None
 
-    def wrap(self, message: Message) -> Envelope:
-        """Make a message that goes on with the story of the one that led to it."""
+    def wrap(self, message: Message, message_id: UUID | None = None) -> Envelope:
+        """Make a message that goes on with the story of the one that led to it; without an id it gets a new one."""
         if self.cause is None:
-            return Envelope.new(message, source=SOURCE, clock=self.context.clock)
+            return Envelope.new(message, source=SOURCE, clock=self.context.clock, id=message_id)
         return Envelope.new(
             message,
             source=SOURCE,
             clock=self.context.clock,
+            id=message_id,
             cause_id=self.cause.id,
             traceparent=self.cause.traceparent,
             correlation_id=self.cause.correlation_id,

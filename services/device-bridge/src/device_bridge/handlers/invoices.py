@@ -218,14 +218,14 @@ async def on_refusal(context: Context, envelope: Envelope, refusal: CommandRefus
         if order is None or not await context.inbox.first_time(tx, envelope):
             return
         work = Work(context, tx, context.clock.now(), SERVICE, envelope)
-        await follow_refusal(work, order, refusal.command_type, refusal.code)
+        await follow_refusal(work, order, refusal.command_id, refusal.command_type, refusal.code)
     context.poke()
 
 
-async def follow_refusal(work: Work, order: Order, command_type: str, code: str) -> None:
+async def follow_refusal(work: Work, order: Order, command_id: UUID, command_type: str, code: str) -> None:
     """End an order whose invoice was refused; put a refused refund before a manager."""
     if command_type == "invoice.issue":
         log.error("the invoice of order %s was not issued: %s", order.id, code)
         await _carry_out(work, order, decisions.issue_refused(order, work.now))
     else:
-        await _carry_out(work, order, decisions.refund_refused(order, code, work.now))
+        await _carry_out(work, order, decisions.refund_refused(order, command_id, code, work.now))

@@ -89,7 +89,8 @@ def _follow(work: Work, writes: Writes, order: Order, effect: Effect) -> None:
                 refund_id=effect.refund_id,
                 reason=effect.reason,
             )
-            writes.messages.append(work.wrap(refund))
+            # Under the refund's own id, so that its refusal is told from that of anybody else's refund of the invoice.
+            writes.messages.append(work.wrap(refund, effect.refund_id))
         case CancelInvoice():
             cancel = InvoiceCancel(
                 account=order.account, invoice_id=order.invoice_id, actor=work.actor.name, reason=effect.reason

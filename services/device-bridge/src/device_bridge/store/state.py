@@ -152,6 +152,7 @@ class MissedRefusal:
     """A command of ours that the updater refused."""
 
     order_id: UUID
+    command_id: UUID
     command_type: str
     code: str
 
@@ -159,16 +160,15 @@ class MissedRefusal:
 async def missed_refusals(tx: AsyncConnection, *, before: datetime, limit: int) -> list[MissedRefusal]:
     """Return refusals that orders still wait for: of their invoice, or of their refund."""
     mine = orders.c
-    no_refund = ~sa.exists().where(refunds.c.id == mine.refund_id)
     no_invoice = ~sa.exists().where(invoices.c.id == mine.invoice_id)
     query = (
-        sa.select(mine.id.label("order_id"), refusals.c.command_type, refusals.c.code)
+        sa.select(mine.id.label("order_id"), refusals.c.command_id, refusals.c.command_type, refusals.c.code)
         .join(refusals, refusals.c.aggregate == sa.cast(mine.invoice_id, sa.Text))
         .where(refusals.c.at < before)
         .where(
             sa.or_(
                 sa.and_(mine.status == "created", refusals.c.command_type == "invoice.issue", no_invoice),
-                sa.and_(mine.refund_status == "requested", refusals.c.command_type == "invoice.refund", no_refund),
+                sa.and_(mine.refund_status == "requested", refusals.c.command_id == mine.refund_id),
             )
         )
         .where(
