@@ -24,8 +24,9 @@ async def has_orders(tx: AsyncConnection, device_id: str) -> bool:
 
 async def remove_device(tx: AsyncConnection, device_id: str) -> None:
     """Delete a machine with its drinks and its state; the caller has locked it and knows that it has no orders."""
-    await tx.execute(sa.delete(drinks).where(drinks.c.device_id == device_id))
+    # The state before the drinks, as machines' own words are stored: the two would wait for each other otherwise.
     await tx.execute(sa.delete(device_states).where(device_states.c.device_id == device_id))
+    await tx.execute(sa.delete(drinks).where(drinks.c.device_id == device_id))
     await tx.execute(sa.delete(devices).where(devices.c.id == device_id))
 
 
