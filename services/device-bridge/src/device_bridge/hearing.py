@@ -23,6 +23,7 @@ from device_bridge.drivers.mqtt.link import NotSentError, OutcomeUnknownError, P
 from device_bridge.drivers.mqtt.newest import Kept, Newest, Prices, Said, merge_prices
 from device_bridge.drivers.mqtt.profiles import Heard, Profile
 from device_bridge.drivers.mqtt.shares import Put, SharedQueue
+from device_bridge.drivers.registry import FOREIGN_BROKERS
 from device_bridge.handlers import reports
 from device_bridge.handlers.reports import SaidOfItself
 from device_bridge.reading import prices_of, report_of, state_of
@@ -67,6 +68,8 @@ class Hearing:
         self._alive: set[str] = set()
         self._alive_elsewhere: set[tuple[str, Heard]] = set()
         self._reports = [SharedQueue(_QUEUE_MAX, _OF_ONE_MAX) for _ in range(settings.reports_concurrency)]
+        # Confirmations wait for their broker: one that is slow holds up the reports of its own machines alone.
+        self._reports_elsewhere = {name: SharedQueue(_QUEUE_MAX, _OF_ONE_MAX) for name in FOREIGN_BROKERS}
         self._states = Newest[bytes]()
         self._prices = [Newest(merge_prices) for _ in range(_PRICES_SIDE_BY_SIDE)]
         self._directory = Directory()
@@ -81,7 +84,7 @@ class Hearing:
         if self._context is None:
             raise RuntimeError("nothing was attached")
         return [
-            *(self._work_on_reports(queue) for queue in self._reports),
+            *(self._work_on_reports(queue) for queue in (*self._reports, *self._reports_elsewhere.values())),
             *(self._work_on_prices(newest) for newest in self._prices),
             self._work_on_states(),
             self._flush_heartbeats(),
@@ -98,7 +101,8 @@ class Hearing:
                 self._alive.add(heard.machine)
             HEARD.labels(profile.name, "heartbeat", "done").inc()
         elif heard.heard == "ack":
-            put = self._reports[shard % len(self._reports)].put(said)
+            queue = self._reports_elsewhere.get(profile.name, self._reports[shard % len(self._reports)])
+            put = queue.put(said)
             if put is not Put.KEPT:
                 # It was not confirmed, so it comes again.
                 HEARD.labels(profile.name, "ack", put.value).inc()

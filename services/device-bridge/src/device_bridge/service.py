@@ -33,9 +33,10 @@ from device_bridge.settings import DevicesSettings
 
 log = logging.getLogger(__name__)
 
-_BACKGROUND_CONNECTIONS = 11
-"""Of payments together, the senders and their answers, the clock, the relay, the telemetry, accounts, and the machines'
-states and prices, beside one for each batch of reports and for each event that is handled by itself."""
+_BACKGROUND_CONNECTIONS = 12
+"""Of payments together, the senders and their answers, the clock, the relay, the telemetry, accounts, the machines'
+states and prices, and the reports of a foreign broker's, beside one for each batch of our own broker's reports and for
+each event that is handled by itself."""
 
 
 class Part(Protocol):

@@ -40,7 +40,7 @@ class DevicesSettings(Settings):
     heartbeat_flush_s: float = Field(default=0.5, gt=0, le=5)
     """Heartbeats that come within this time are written by one statement."""
     reports_concurrency: int = Field(default=2, ge=1, le=64)
-    """How many batches of reports are worked on at once; the fewer, the more reports share a commit."""
+    """How many batches of our own broker's reports are worked on at once; the fewer, the more share a commit."""
     accept_timeout_s: float = Field(default=60.0, gt=0, le=600)
     """How long a machine may take to accept a command; never longer than the merchant's time for brewing."""
     revoke_timeout_s: float = Field(default=10.0, gt=0, le=120)

@@ -1,6 +1,7 @@
-"""A broker that is slow holds up the commands of its own machines, and nobody else's."""
+"""A broker that is slow holds up the commands and the reports of its own machines, and nobody else's."""
 
 import asyncio
+import json
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -10,9 +11,12 @@ from copeck.testkit.waiting import eventually
 from device_bridge.clockwork import senders
 from device_bridge.domain.brewing import BrewState
 from device_bridge.domain.drivers import Answer, BrewInstruction, Target, Way
+from device_bridge.domain.model import Order
+from device_bridge.drivers.mqtt.profiles import PROFILES
 from device_bridge.handlers import sending
+from device_bridge.hearing import Hearing
 from device_bridge.store import devices
-from tests.support.cups import DOUBTFUL
+from tests.support.cups import DOUBTFUL, TALKATIVE
 
 from .fleet import Fleet, Machine
 
@@ -56,6 +60,47 @@ async def test_a_slow_broker_holds_up_nobody_elses_commands(fleet: Fleet) -> Non
             await part.stop()
         await asyncio.gather(*running)
     assert slow.words == ["brew"]
+
+
+async def test_a_slow_broker_holds_up_nobody_elses_reports(fleet: Fleet) -> None:
+    """Defect: reports of all brokers shared their queues, and a batch waited until its slowest was confirmed."""
+    fleet.machines.by_model["mqtt-yandex"] = Machine(TALKATIVE)
+    await fleet.device()
+    far = await fleet.device("kiosk-2", "mqtt-yandex")
+    async with fleet.context.database.transaction() as tx:
+        await devices.update(tx, replace(far, driver={"id": "its-name-there"}))
+    near, foreign = await fleet.paid(), await fleet.paid("kiosk-2")
+    await fleet.send()
+    confirmed, answers = list[str](), asyncio.Event()
+
+    async def publish(broker: str, _topic: str, _payload: bytes, *, expires_in_s: float | None = None) -> None:
+        assert expires_in_s
+        confirmed.append(broker)
+        if broker == "yandex":
+            await answers.wait()
+
+    hearing = Hearing(fleet.context.settings.model_copy(update={"reports_concurrency": 1}), publish)
+    hearing.attach(fleet.context)
+    running = [asyncio.create_task(worker) for worker in hearing.workers()]
+    try:
+        await says(fleet, hearing, foreign, "yandex", "$devices/its-name-there/events")
+        await eventually(lambda: confirmed)
+        await says(fleet, hearing, near, "own", "cm/v1/kiosk-1")
+        await eventually(lambda: len(confirmed) == 2)
+    finally:
+        for task in running:
+            task.cancel()
+        await asyncio.gather(*running, return_exceptions=True)
+    assert confirmed == ["yandex", "own"]
+    assert [(await fleet.ends(order))[0] for order in (near, foreign)] == ["successful", "successful"]
+
+
+async def says(fleet: Fleet, hearing: Hearing, order: Order, broker: str, branch: str) -> None:
+    """Let a machine report over its broker that an order is made."""
+    command = (await fleet.command(order.id)).id
+    ack = {"v": 1, "command_id": str(command), "n": 1, "state": "done", "at": 1_770_000_000_000, "code": ""}
+    profile = PROFILES[broker]
+    hearing.hear(profile, profile.read_topic(f"{branch}/ack/{command}"), json.dumps(ack).encode())
 
 
 @pytest.mark.parametrize(
