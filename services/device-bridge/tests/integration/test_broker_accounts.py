@@ -19,6 +19,7 @@ from copeck.testkit.waiting import eventually
 from device_bridge.clockwork import AccountRevoker
 from device_bridge.drivers.accounts import BrokerAccounts
 from device_bridge.handlers import removals
+from device_bridge.store import devices
 
 from .catalogue_site import Person, Site, site_of
 from .machines_site import MQTT_URL, Machines, machines_of, stranger
@@ -165,3 +166,55 @@ async def test_a_password_is_shown_to_whom_the_machine_is(
     refused = await owner.call("POST", f"/devices/{code}/broker-account{way}", expect=404)
     assert "password" not in refused.json()
     assert await is_let_in(*accounts[0])
+
+
+class Overtaken(Slow):
+    """Something else happens before an account is revoked, once it is known what."""
+
+    before: Callable[[], Awaitable[None]] | None = None
+
+    async def revoke(self, device_id: str) -> None:
+        """Revoke an account, and come late."""
+        before, self.before = self.before, None
+        if before is not None:
+            await before()
+        await super().revoke(device_id)
+
+
+async def test_an_account_that_was_made_too_late_is_revoked_before_the_code_is_free(
+    machines: Machines, site: Site, owner: Person, code: str
+) -> None:
+    """Defect: whoever took the code in that moment lost the account that they had made."""
+    other = await site.merchant()
+    taken, refused = {"id": code, "name": "Mine now", "model": "mqtt-v1"}, list[str]()
+
+    async def takes() -> None:
+        answer = await other.call("POST", "/devices", json=taken, expect=409)
+        refused.append(answer.json()["type"])
+
+    async def deletes() -> None:
+        await owner.call("DELETE", f"/devices/{code}", headers=ANY, expect=204)
+        accounts.before = takes
+
+    accounts = Overtaken(machines, deletes)
+    site.app.state.context = replace(site.context, accounts=accounts)
+    await owner.call("POST", f"/devices/{code}/broker-account", expect=404)
+    assert [one.rpartition(":")[2] for one in refused] == ["device-id-taken"]
+    await other.call("POST", "/devices", json=taken, expect=201)
+    assert await is_let_in(*await account_of(other, code))
+
+
+async def test_a_code_that_is_being_taken_is_not_held(site: Site, owner: Person, code: str) -> None:
+    """Whoever is being given the code is waited for: their account is nobody's to revoke."""
+    async with site.context.database.reading() as tx:
+        gone = await devices.find(tx, code)
+    assert gone is not None
+    await owner.call("DELETE", f"/devices/{code}", headers=ANY, expect=204)
+    async with site.context.database.transaction() as tx:
+        await devices.insert(tx, replace(gone, key_number=await devices.next_key_number(tx)))
+        revoking = asyncio.create_task(removals.revoke_made(site.context, gone))
+        waiting = "SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+        await eventually(lambda: site.sql(waiting))
+    await revoking
+    assert site.sql("SELECT 1 FROM devices.accounts_to_revoke WHERE device_id = %s", code) == []
+    await owner.call("GET", f"/devices/{code}", expect=200)

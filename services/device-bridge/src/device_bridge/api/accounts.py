@@ -9,6 +9,7 @@ from device_bridge.api.dependencies import PREFIX, WRITES, Caller, Ctx, DeviceId
 from device_bridge.api.device_models import BrokerPasswordModel
 from device_bridge.domain.model import Device
 from device_bridge.drivers.accounts import rights_of, username_of
+from device_bridge.handlers import removals
 from device_bridge.handlers.context import Context, Work, in_transaction
 from device_bridge.store import devices
 
@@ -35,13 +36,14 @@ async def _asked(context: Context, caller: Caller, device_id: str, action: str) 
 async def _given(context: Context, asked: Device, password: str, response: Response) -> BrokerPasswordModel:
     """Show a new password, to whom the machine is still: it may have been deleted meanwhile, and its code taken again.
 
-    Nobody else's account is touched then: a password that was shown to nobody lets nobody in.
+    The next owner's account is not revoked then. But where the broker did what it was asked only after they had made
+    theirs, its password was replaced by one that nobody is shown: they have to ask for another.
     """
     device_id = asked.id
     async with context.database.reading() as tx:
         known = await devices.find(tx, device_id)
     if known is None:
-        await context.accounts.revoke(device_id)
+        await removals.revoke_made(context, asked)
     if known is None or (known.merchant_id, known.created_at) != (asked.merchant_id, asked.created_at):
         raise NotFoundError("The machine was deleted meanwhile.")
     response.headers["Cache-Control"] = "no-store"

@@ -11,6 +11,7 @@ from typing import ClassVar
 
 from copeck.kernel.errors import DomainError, NotFoundError
 from copeck.web.etag import check_if_match
+from device_bridge.domain.model import Device
 from device_bridge.drivers.accounts import BrokerUnavailableError
 from device_bridge.handlers.context import Context, Work
 from device_bridge.store import removals
@@ -56,6 +57,14 @@ async def revoke_account(context: Context, device_id: str) -> bool:
     async with context.database.transaction() as tx:
         await removals.remove_account(tx, device_id)
     return True
+
+
+async def revoke_made(context: Context, gone: Device) -> None:
+    """Revoke an account that was made while its machine was being deleted, unless somebody has the code again."""
+    async with context.database.transaction() as tx:
+        held = await removals.hold_code(tx, gone, context.clock.now() + REVOKED_AGAIN_AFTER)
+    if held:
+        await revoke_account(context, gone.id)
 
 
 async def revoke_due(context: Context) -> int:

@@ -1,11 +1,14 @@
 """Taking a machine away that never sold anything, and then its account at the broker."""
 
+from dataclasses import replace
 from datetime import datetime
 
 import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql as pg
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from device_bridge.domain.model import Device
+from device_bridge.store import devices as devices_store
 from device_bridge.store.devices import device_of
 from device_bridge.tables import accounts_to_revoke, device_states, devices, drinks, orders
 
@@ -33,6 +36,19 @@ async def remove_device(tx: AsyncConnection, device_id: str) -> None:
 async def add_account(tx: AsyncConnection, device_id: str, next_try_at: datetime) -> None:
     """Note that the account of a machine that is deleted here is to be revoked; nobody else tries before a moment."""
     await tx.execute(sa.insert(accounts_to_revoke).values(device_id=device_id, next_try_at=next_try_at))
+
+
+async def hold_code(tx: AsyncConnection, gone: Device, next_try_at: datetime) -> bool:
+    """Note the same of a machine that was deleted before; False when its code is taken, or the note is there already.
+
+    The machine is put back and deleted at once, so that whoever is being given the code is waited for, and the next one
+    waits for the note: it is the key of the machines that decides between them.
+    """
+    if not await devices_store.insert(tx, replace(gone, driver={})):
+        return False
+    await remove_device(tx, gone.id)
+    note = pg.insert(accounts_to_revoke).values(device_id=gone.id, next_try_at=next_try_at).on_conflict_do_nothing()
+    return (await tx.execute(note.returning(accounts_to_revoke.c.device_id))).first() is not None
 
 
 async def has_account(tx: AsyncConnection, device_id: str) -> bool:
