@@ -247,14 +247,16 @@ async def test_a_manager_stops_what_is_under_way_and_was_never_sent(
     if waits_for == "balance":
         # It was there when this payout was announced, and others had it.
         house.context.balances.learn(("mock", "main", "RUB"), Money(0, "RUB"), time.monotonic())
-        assert await operations.execute(house.context, operation_id) == "put off"
     else:
         house.context.shops = Shops([])
-        assert await operations.execute(house.context, operation_id) == "ready"
-    path, why = f"/payouts/{payout_id}/cancel", {"reason": "no money till Monday"}
-    stopped = await house.manager.call("POST", path, key="stop", json=why, wait=True)
+    assert await operations.execute(house.context, operation_id) == "put off"
+    why = {"balance": "provider_balance_short", "shop": "the shop is not configured"}[waits_for]
+    waiting = "SELECT status, attempts, failure_reason FROM gateway.operations"
+    assert await rows(house.database_url, waiting) == [("ready", 0, why)]
+    path, body = f"/payouts/{payout_id}/cancel", {"reason": "no money till Monday"}
+    stopped = await house.manager.call("POST", path, key="stop", json=body, wait=True)
     assert (stopped.status_code, stopped.json()["status"]) == (200, "failed")
-    assert (await house.manager.call("POST", path, key="stop", json=why)).status_code == 202
+    assert (await house.manager.call("POST", path, key="stop", json=body)).status_code == 202
     shown = await house.seen(payout_id)
     assert (shown["last_error"], shown["failure"]["reason"]) == ("canceled_before_sending", "no money till Monday")
     assert [row[3] for row in await transfers(house, payout_id)] == ["payout", "payout_reversal"]

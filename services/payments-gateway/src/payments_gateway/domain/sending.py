@@ -9,6 +9,7 @@ from copeck.kernel.money import Money
 from payments_gateway.domain.models import Operation, OperationKind, OperationStatus
 
 BALANCE_SHORT = "provider_balance_short"
+NO_SHOP = "the shop is not configured"
 SUPERSEDED = "superseded"
 _BALANCE_KEPT_S = 1.0
 _PUT_OFF_LEAST_S, _PUT_OFF_MOST_S = 1.0, 60.0

@@ -9,11 +9,13 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from copeck.kernel.ids import new_id
 from copeck.messaging.celery import HARD_TIME_LIMIT_S
+from copeck.observability.logs import get_logger
 from payments_gateway.domain.invoices import Invoice
 from payments_gateway.domain.models import Operation, OperationKind, OperationStatus
 from payments_gateway.domain.provider import AttemptStatus
 from payments_gateway.domain.sending import (
     BALANCE_SHORT,
+    NO_SHOP,
     SUPERSEDED,
     PayoutState,
     Start,
@@ -24,6 +26,7 @@ from payments_gateway.domain.sending import (
 from payments_gateway.domain.switches import DEPOSITS, PAYOUTS, provider_switch
 from payments_gateway.handlers import metrics
 from payments_gateway.handlers.context import Context
+from payments_gateway.handlers.merchant_shops import find_shop
 from payments_gateway.handlers.payout_balance import refresh
 from payments_gateway.handlers.reports import payout_report
 from payments_gateway.store import attempts as attempt_store
@@ -32,6 +35,8 @@ from payments_gateway.store import operations as operation_store
 from payments_gateway.store import payouts_state
 from payments_gateway.store import switches as switch_store
 from payments_gateway.store.breaker import Looked
+
+log = get_logger(__name__)
 
 # Longer than a task may live, so that a lease never ends while its owner still works.
 LEASE = timedelta(seconds=HARD_TIME_LIMIT_S + 30)
@@ -150,6 +155,9 @@ async def _decide(
         return
     if stopped:
         await _put_off(context, tx, row, taken, now, stopped)
+    elif row.provider not in context.providers or await find_shop(context, row.provider, row.shop, tx) is None:
+        log.error("an operation's shop is not configured", operation_id=str(row.id), shop=row.shop)
+        await _put_off(context, tx, row, taken, now, NO_SHOP)
     elif row.kind is OperationKind.PAYOUT:
         await _payout(context, tx, row, around, taken, now)
     elif row.kind is OperationKind.CHARGE:

@@ -37,7 +37,7 @@ from payments_gateway.domain.provider import (
 )
 from payments_gateway.domain.recipients import Recipient, unseal
 from payments_gateway.domain.sealing import UnsealableError
-from payments_gateway.domain.sending import refund_repeatable, repeatable
+from payments_gateway.domain.sending import NO_SHOP, refund_repeatable, repeatable
 from payments_gateway.handlers import metrics
 from payments_gateway.handlers.context import Context
 from payments_gateway.handlers.merchant_shops import find_shop
@@ -85,7 +85,7 @@ async def converse(context: Context, operation: Operation, talk: Talk, *, may_ca
     shop = await find_shop(context, operation.provider, operation.shop)
     if provider is None or shop is None:
         log.error("an operation's shop is not configured", operation_id=str(operation.id), shop=operation.shop)
-        return Outcome(operation.status, None, again=True, failure_reason="the shop is not configured")
+        return Outcome(operation.status, None, again=True, failure_reason=NO_SHOP)
     line = Line(context, provider, shop, operation, talk)
     outcome = await _try(line, slow_method=await _refunds_slowly(line), may_call=may_call)
     return exhausted(operation, outcome, context.settings.operation_attempts_max)
