@@ -7,6 +7,7 @@ from typing import Any
 from uuid import UUID
 
 import pytest
+import sqlalchemy as sa
 
 from copeck.kernel.clock import ManualClock
 from copeck.kernel.ids import new_id
@@ -217,3 +218,27 @@ async def test_payouts_that_are_not_ours_are_counted_once_and_move_nothing(
     seen = [counter._value.get() for counter in (*counters, orphans)]
     assert [after - then for after, then in zip(seen, before, strict=True)] == [1, 1, 1, 0]
     assert await reports() == []
+
+
+async def test_a_difference_that_is_known_costs_no_commit_at_the_next_sweep(
+    context: Context, listed: Listed, shop: Shop, clock: ManualClock
+) -> None:
+    now = clock.now() - timedelta(minutes=2)
+    _, paid_out = await tried(context, OperationStatus.SUCCEEDED, now)
+    listed.made += [(now, replace(paid_out, transaction_id=f"1{place}")) for place in range(3)]
+    said: list[str] = []
+
+    def note(_connection: object, _cursor: object, statement: str, *_: object) -> None:
+        said.append(statement)
+
+    engine = context.database.engine.sync_engine
+    sa.event.listen(engine, "before_cursor_execute", note)
+    try:
+        asked = []
+        for _ in range(2):
+            said.clear()
+            await reconciliation.reconcile(context, shop)
+            asked.append(sum(statement.startswith("INSERT INTO gateway.facts") for statement in said))
+    finally:
+        sa.event.remove(engine, "before_cursor_execute", note)
+    assert asked == [3, 0]

@@ -21,6 +21,9 @@ from payments_gateway.store import operations as operation_store
 
 log = get_logger(__name__)
 
+_LEARNED = frozenset(Compared) - {Compared.SAME, Compared.ENDED}
+"""Differences that are told of once."""
+
 
 async def compare_payouts(context: Context, shop: Shop, listed: Iterable[Transaction], now: datetime) -> int:
     """Compare what a page of a shop's list says of payouts. Returns how many had been paid against our word.
@@ -32,9 +35,13 @@ async def compare_payouts(context: Context, shop: Shop, listed: Iterable[Transac
         return 0
     async with context.database.reading() as tx:
         known = await operation_store.by_keys(tx, {key for key in told.values() if key})
+        seen = {item: compare(shop, known.get(key or ""), item) for item, key in told.items()}
+        differences = [(item.transaction_id, _kind(found)) for item, found in seen.items() if found in _LEARNED]
+        # A page shows the same difference at every sweep, for as long as the window is.
+        heard = await attempt_store.heard(tx, shop.provider, shop.shop, differences) if differences else set()
     paid, asked = 0, list[UUID]()
     for item, key in told.items():
-        if compare(shop, known.get(key or ""), item) is Compared.SAME:
+        if seen[item] is Compared.SAME or (item.transaction_id, _kind(seen[item])) in heard:
             continue
         try:
             async with context.database.transaction() as tx:
@@ -59,6 +66,10 @@ def _key(item: Transaction) -> str | None:
     return payout_key(*named) if named else None
 
 
+def _kind(found: Compared) -> str:
+    return f"payout_{found.value}"
+
+
 async def _take_in(
     context: Context, tx: AsyncConnection, shop: Shop, item: Transaction, key: str | None, now: datetime
 ) -> tuple[Compared, UUID | None]:
@@ -70,7 +81,7 @@ async def _take_in(
     if found is Compared.ENDED and key:
         return found, await operation_store.hasten(tx, key, shop.provider, shop.shop, now)
     if not await attempt_store.learn(
-        tx, shop.provider, shop.shop, item.transaction_id, f"payout_{found.value}", "reconciliation", now
+        tx, shop.provider, shop.shop, item.transaction_id, _kind(found), "reconciliation", now
     ):
         return Compared.SAME, None
     if found is Compared.PAID_AFTER_ALL and operation is not None:
