@@ -150,18 +150,20 @@ async def test_i08_a_refund_that_names_nobody_stops_a_second_call_once_the_key_i
     assert await seen() is Seen.NOT_THERE
 
 
-async def tried(context: Context, status: OperationStatus, now: datetime) -> tuple[Operation, Transaction]:
+async def tried(
+    context: Context, status: OperationStatus, now: datetime, payout_id: UUID | None = None, attempt: int = 1
+) -> tuple[Operation, Transaction]:
     """A payout's try that stands somewhere here, and has paid at the provider."""
-    payout_id, transaction_id = new_id(), f"9{status}"
+    payout_id, transaction_id = payout_id or new_id(), f"9{status}"
     operation = Operation(
         id=new_id(), kind=OperationKind.PAYOUT, invoice_id=None, account="house:payouts", provider="cloudpayments",
-        shop="main", amount=Money(1010, "RUB"), idempotency_key=payout_key(payout_id, 1), status=status,
-        next_at=now + timedelta(hours=1), created_at=now, payout_id=payout_id, payout_attempt=1,
+        shop="main", amount=Money(1010, "RUB"), idempotency_key=payout_key(payout_id, attempt), status=status,
+        next_at=now + timedelta(hours=1), created_at=now, payout_id=payout_id, payout_attempt=attempt,
         result_transaction_id=transaction_id if status is OperationStatus.SUCCEEDED else None,
     )  # fmt: skip
     async with context.database.transaction() as tx:
         assert await operation_store.add(tx, operation, now)
-    reference = payout_reference(payout_id, 1)
+    reference = payout_reference(payout_id, attempt)
     paid_out = paid(payout_id, transaction_id)
     return operation, replace(paid_out, amount=operation.amount, invoice_ref=reference, is_payout=True)
 
@@ -180,6 +182,33 @@ async def test_i08_a_payout_that_was_paid_against_our_word_is_booked_once(
     (row,) = await rows("operations")
     assert (row["status"], row["result_transaction_id"]) == ("succeeded", paid_out.transaction_id)
     assert counter._value.get() == before + 1
+
+
+@pytest.mark.parametrize(
+    ("last", "becomes", "reported"),
+    [
+        (OperationStatus.READY, "failed", 3),
+        (OperationStatus.FAILED, "failed", 3),
+        # It may have been sent: the updater sets the word on the first try aside, and somebody looks.
+        *((status, status.value, 1) for status in OperationStatus if status not in ("ready", "failed")),
+    ],
+)
+async def test_i08_a_payout_that_was_paid_at_first_is_not_paid_by_a_later_try(
+    context: Context, listed: Listed, shop: Shop, clock: ManualClock, rows: Rows, reports: Rows,
+    last: OperationStatus, becomes: str, reported: int,
+) -> None:  # fmt: skip
+    now = clock.now() - timedelta(minutes=2)
+    first, paid_out = await tried(context, OperationStatus.FAILED, now)
+    await tried(context, OperationStatus.FAILED, now, first.payout_id, 2)
+    await tried(context, last, now, first.payout_id, 3)
+    listed.made.append((now, paid_out))
+    assert [await reconciliation.reconcile(context, shop) for _ in range(2)] == [1, 0]
+    (report,) = await reports()
+    assert (report["status"], report["attempt"], report["transaction"]) == (
+        "completed", reported, paid_out.transaction_id,
+    )  # fmt: skip
+    tries = sorted(await rows("operations"), key=lambda row: int(row["payout_attempt"]))
+    assert [row["status"] for row in tries] == ["succeeded", "failed", becomes]
 
 
 async def test_a_payout_that_has_ended_at_the_provider_is_asked_about_at_once(

@@ -10,9 +10,10 @@ from copeck.observability.logs import get_logger
 from copeck.storage.errors import is_transient
 from payments_gateway.domain.identifiers import payout_named
 from payments_gateway.domain.instructions import payout_key
-from payments_gateway.domain.models import OperationStatus
+from payments_gateway.domain.models import Operation, OperationStatus
 from payments_gateway.domain.payout_comparison import Compared, compare
 from payments_gateway.domain.provider import Shop, Transaction
+from payments_gateway.domain.sending import SUPERSEDED, sends_first
 from payments_gateway.handlers import metrics
 from payments_gateway.handlers.context import Context
 from payments_gateway.handlers.reports import payout_report
@@ -98,7 +99,8 @@ async def _take_in(
             failure_code="",
             failure_reason="",
         )
-        await context.outbox.add(tx, payout_report(operation, "completed", transaction_id=item.transaction_id))
+        told_as = await _settled_as(tx, operation, now)
+        await context.outbox.add(tx, payout_report(told_as, "completed", transaction_id=item.transaction_id))
     metrics.PAYOUT_DIFFERENCES.labels(shop.provider, shop.shop, found.value).inc()
     log.error(
         "a payout in the provider's list differs from ours",
@@ -110,3 +112,38 @@ async def _take_in(
         operation_id=str(operation.id) if operation else None,
     )
     return found, None
+
+
+async def _settled_as(tx: AsyncConnection, paid: Operation, now: datetime) -> Operation:
+    """Return the try as which a payout is reported as paid, after the money of one that was given up went out.
+
+    The updater takes the word on a payout's last try only. Where that has failed, or was never sent and is ended here,
+    the word is given on it, and nobody pays again. Where it may have been sent, the word is given on the paid try, and
+    is set aside. The tries are locked in their order; whoever would send the last one finds it ended.
+    """
+    last = paid
+    while later := await operation_store.by_key(tx, _key_after(last), lock=True):
+        last = later
+    if last is paid:
+        return paid
+    if sends_first(last):
+        await operation_store.write(
+            tx,
+            last.id,
+            None,
+            now,
+            status=OperationStatus.FAILED,
+            outcome=SUPERSEDED,
+            failure_code=SUPERSEDED,
+            failure_reason="an earlier try was paid after all",
+        )
+        metrics.OPERATIONS.labels(last.kind.value, SUPERSEDED).inc()
+    elif last.status is not OperationStatus.FAILED:
+        return paid
+    return last
+
+
+def _key_after(operation: Operation) -> str:
+    if operation.payout_id is None or operation.payout_attempt is None:
+        raise ValueError("the operation is no payout's")
+    return payout_key(operation.payout_id, operation.payout_attempt + 1)
