@@ -184,6 +184,22 @@ async def test_i08_a_payout_that_was_paid_against_our_word_is_booked_once(
     assert counter._value.get() == before + 1
 
 
+async def test_a_payout_that_failed_and_is_under_way_there_is_told_of_once_and_booked_when_it_is_paid(
+    context: Context, listed: Listed, shop: Shop, clock: ManualClock, rows: Rows, reports: Rows
+) -> None:
+    now = clock.now() - timedelta(minutes=2)
+    _, paid_out = await tried(context, OperationStatus.FAILED, now)
+    listed.made = [(now, replace(paid_out, status=AttemptStatus.PENDING))]
+    counter = metrics.PAYOUT_DIFFERENCES.labels("cloudpayments", "main", "pending_there")
+    before = counter._value.get()
+    assert [await reconciliation.reconcile(context, shop) for _ in range(2)] == [0, 0]
+    assert (counter._value.get(), await reports()) == (before + 1, [])
+    assert [row["status"] for row in await rows("operations")] == ["failed"]
+    listed.made = [(now, paid_out)]
+    assert await reconciliation.reconcile(context, shop) == 1
+    assert [report["status"] for report in await reports()] == ["completed"]
+
+
 @pytest.mark.parametrize(
     ("last", "becomes", "reported"),
     [

@@ -14,6 +14,8 @@ class Compared(StrEnum):
     ENDED = "ended"
     """It has ended there, and is open here: it can be asked about now."""
     PAID_AFTER_ALL = "paid_after_all"
+    PENDING_THERE = "pending_there"
+    """It has failed here, or was never sent by our word, and is under way there: it may still be paid."""
     NOT_PAID = "not_paid"
     PAID_TWICE = "paid_twice"
     OTHER_AMOUNT = "other_amount"
@@ -33,6 +35,8 @@ def compare(shop: Shop, operation: Operation | None, told: Transaction) -> Compa
     if paid and told.amount != operation.amount:
         return Compared.OTHER_AMOUNT
     if operation.status is not OperationStatus.SUCCEEDED:
+        if told.status is AttemptStatus.PENDING:
+            return Compared.PENDING_THERE
         return Compared.PAID_AFTER_ALL if paid else Compared.SAME
     named = operation.result_transaction_id in (None, told.transaction_id)
     if paid:
