@@ -246,7 +246,7 @@ async def test_a_manager_stops_what_is_under_way_and_was_never_sent(
     operation_id = await begun(house, payout_id)
     if waits_for == "balance":
         # It was there when this payout was announced, and others had it.
-        house.context.balances.learn(("mock", "main", "RUB"), Money(0, "RUB"), time.monotonic())
+        house.context.balances.learn(("mock", "main", "RUB"), Money(0, "RUB"), time.monotonic() + 60)
     else:
         house.context.shops = Shops([])
     assert await operations.execute(house.context, operation_id) == "put off"
