@@ -14,7 +14,7 @@ from pydantic import ValidationError
 
 from copeck.kernel.clock import ManualClock, SystemClock
 from copeck.kernel.errors import DomainError, InvalidValueError, NotFoundError
-from copeck.kernel.ids import first_id_at, id_at, id_day, id_time, is_v7, new_id
+from copeck.kernel.ids import derived_id, first_id_at, id_at, id_day, id_time, is_v7, new_id
 from copeck.kernel.settings import Settings
 
 moments = some.integers(10**9, 10**10).map(
@@ -55,6 +55,14 @@ def test_an_id_says_when_it_was_made(moment: datetime) -> None:
     assert abs(moment - id_time(one)) < timedelta(milliseconds=2)
     assert id_day(one) == id_time(one).date()
     assert first_id_at(moment) <= one
+
+
+def test_an_id_that_follows_from_its_cause_has_its_moment() -> None:
+    cause, other = new_id(), new_id()
+    one = derived_id(cause, "refund")
+    assert (one.variant, is_v7(one), id_time(one)) == (RFC_4122, True, id_time(cause))
+    assert one == derived_id(cause, "refund")
+    assert len({one, derived_id(cause, "retry"), derived_id(other, "refund"), cause}) == 4
 
 
 @pytest.mark.parametrize("wrong", [uuid4(), UUID(int=0), UUID(int=(1 << 128) - 1)])

@@ -14,10 +14,9 @@ from uuid import UUID
 
 import pytest
 
-from billing_state_updater.domain.identity import derived_id
 from copeck.contracts import commands
 from copeck.contracts.base import Message
-from copeck.kernel.ids import new_id
+from copeck.kernel.ids import derived_id, new_id
 from copeck.testkit.waiting import eventually
 from tests.support.updater import CUSTOMER, issue, paid, rows, running, send
 

@@ -8,7 +8,7 @@ from uuid import UUID
 import httpx2
 import pytest
 
-from copeck.kernel.ids import new_id
+from copeck.kernel.ids import id_time, new_id
 from copeck.testkit.tokens import TokenMint
 from services.subscriptions.tests.integration.test_subscriptions_admin import ADMIN, as_manager, key
 from services.subscriptions.tests.world import World
@@ -89,6 +89,7 @@ async def test_a_refund_that_failed_is_asked_for_again_over_the_bus(
     [(_, command)] = await world.sent("invoice.refund.v1")
     assert (command["invoice_id"], command["retry_of"]) == (str(invoice_id), str(refund_id))
     assert (command["refund_id"], command["reason"]) == (str(retry_id(refund_id)), WHY["reason"])
+    assert id_time(retry_id(refund_id)) == id_time(refund_id)
     assert (await http.get(sent["url"], headers=manager)).json()["status"] == "pending"
     [audited] = (await http.get(f"{ADMIN}/audit?subject_id={invoice_id}", headers=manager)).json()["items"]
     assert (audited["action"], audited["after"]["retry_of"]) == ("invoice.refund", str(refund_id))

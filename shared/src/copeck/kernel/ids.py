@@ -4,6 +4,7 @@ import os
 import threading
 import time
 from datetime import UTC, date, datetime
+from hashlib import blake2b
 from uuid import UUID
 
 _RANDOM_BITS = 74
@@ -32,6 +33,15 @@ def id_at(moment: datetime) -> UUID:
     """Make an id that belongs to a given moment; for imports, partitions' bounds and tests."""
     stamp = int(moment.timestamp() * 1000)
     return _layout((stamp << _RANDOM_BITS) | (int.from_bytes(os.urandom(10)) >> 6))
+
+
+def derived_id(cause: UUID, purpose: str) -> UUID:
+    """Return an id with the moment of its cause and bits hashed from cause and purpose.
+
+    Deciding twice names the same thing.
+    """
+    digest = int.from_bytes(blake2b(cause.bytes + purpose.encode(), digest_size=10).digest())
+    return _layout(((cause.int >> 80) << _RANDOM_BITS) | (digest & ((1 << _RANDOM_BITS) - 1)))
 
 
 def first_id_at(moment: datetime) -> UUID:

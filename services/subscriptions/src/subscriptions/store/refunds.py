@@ -3,11 +3,12 @@
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
-from uuid import UUID, uuid5
+from uuid import UUID
 
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from copeck.kernel.ids import derived_id
 from copeck.kernel.money import Money
 from subscriptions.views import invoices, refunds
 
@@ -40,7 +41,7 @@ _REFUNDS = sa.select(refunds, invoices.c.kind, invoices.c.product, invoices.c.pa
 
 def retry_id(refund_id: UUID) -> UUID:
     """Return the id of the refund that is asked for when this one failed: one, so that nobody retries it twice."""
-    return uuid5(refund_id, "retry")
+    return derived_id(refund_id, "retry")
 
 
 async def list_refunds(

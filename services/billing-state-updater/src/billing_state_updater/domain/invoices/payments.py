@@ -6,7 +6,6 @@ from uuid import UUID
 
 from billing_state_updater.domain import books
 from billing_state_updater.domain.aggregates import Changes, Invoice, Payment, Refund
-from billing_state_updater.domain.identity import derived_id
 from billing_state_updater.domain.machines import OPEN, PAYMENT
 from billing_state_updater.domain.outcomes import (
     Announcement,
@@ -21,6 +20,7 @@ from billing_state_updater.domain.outcomes import (
 )
 from copeck.contracts import commands, events
 from copeck.contracts.base import Message
+from copeck.kernel.ids import derived_id
 
 _NEVER_PAID = frozenset({"canceled", "expired", "voided"})
 

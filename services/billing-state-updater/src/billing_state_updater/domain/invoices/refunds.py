@@ -5,7 +5,6 @@ from uuid import UUID
 
 from billing_state_updater.domain import books
 from billing_state_updater.domain.aggregates import Changes, Invoice, Refund
-from billing_state_updater.domain.identity import derived_id
 from billing_state_updater.domain.invoices.payments import refund_snapshot, source_of
 from billing_state_updater.domain.machines import REFUND
 from billing_state_updater.domain.outcomes import (
@@ -21,6 +20,7 @@ from billing_state_updater.domain.outcomes import (
 )
 from copeck.contracts import commands, events
 from copeck.contracts.base import Message
+from copeck.kernel.ids import derived_id
 
 _REFUNDABLE = frozenset({"paid", "partially_refunded"})
 _UNFINISHED = frozenset({"requested", "pending", "unknown"})

@@ -204,7 +204,8 @@ class RefundModel(AnswerModel):
     requested_at: datetime
     updated_at: datetime = Field(description="When it came to its status.")
     retried_as: UUID | None = Field(
-        description="The refund that was asked for after this one failed. A failed one without it waits for a manager."
+        description="The refund that was asked for in place of this one, which failed. A failed one without it waits "
+        "for a manager, unless the money went back by another refund of the invoice."
     )
 
 
