@@ -15,6 +15,7 @@ from copeck.kernel.money import Money
 from copeck.web.translations import check_texts
 from payments_gateway.domain.attempts import advance
 from payments_gateway.domain.failures import Failure
+from payments_gateway.domain.hearing import Known, Statement, hear, new_attempt
 from payments_gateway.domain.invoices import CHECK_BY_STATUS, Invoice, check
 from payments_gateway.domain.models import Operation, OperationKind, OperationStatus
 from payments_gateway.domain.operations import (
@@ -79,6 +80,22 @@ def invoice(status: str = "issued", **changes: object) -> Invoice:
         expires_at=NOW + timedelta(hours=1),
     )  # fmt: skip
     return replace(made, **changes)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("given_up", [True, False])
+def test_a_hold_that_names_an_attempt_that_was_given_up_is_another_attempt(*, given_up: bool) -> None:
+    """The updater takes no hold after it was told `canceled`, and nobody would release the money."""
+    shop, expired = Shop("cloudpayments", "main", "pk", "secret"), invoice("expired")
+    ours = replace(new_attempt(shop, expired, expired.amount, NOW), status=S.CANCELED if given_up else S.PENDING)
+    known = Known(expired, {ours.payment_id: ours})
+    held = hear(known, shop, Statement("7", S.AUTHORIZED, expired.amount, payment_id=ours.payment_id), NOW)
+    assert (held.attempt.status, held.attempt.transaction_id) == (S.AUTHORIZED, "7")
+    assert (held.report, held.bound, held.open) == (True, True, given_up)
+    assert (held.attempt.payment_id != ours.payment_id) is given_up
+    assert len(known.attempts) == 1 + given_up
+    # What is told of it later is told of the same attempt.
+    ended = hear(known, shop, Statement("7", S.CANCELED, expired.amount, payment_id=ours.payment_id), NOW)
+    assert (ended.attempt.payment_id, ended.attempt.status) == (held.attempt.payment_id, S.CANCELED)
 
 
 def asked(**changes: object) -> Notification:
