@@ -9,7 +9,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -42,14 +41,14 @@ def foreground(instance: str, without: Sequence[str] = ()) -> None:
     if unknown:
         raise RunnerError(f"no service {', '.join(unknown)}; there are {', '.join(services.BY_NAME)}")
     stack = Stack(instance, only=[name for name in services.BY_NAME if name not in without])
-    stopped = threading.Event()
+    stopped: list[int] = []
 
-    def stop(_number: int, _frame: FrameType | None) -> None:
-        stopped.set()
+    def stop(number: int, _frame: FrameType | None) -> None:
+        stopped.append(number)
         raise KeyboardInterrupt
 
     try:
-        # An interrupt that falls into a finalizer or into a library is swallowed: then the event is what stops the run.
+        # An interrupt that falls into a finalizer or into a library is swallowed: then the list is what stops the run.
         with handling_stops(stop):
             _run(stack, without, stopped)
     except KeyboardInterrupt:
@@ -59,13 +58,13 @@ def foreground(instance: str, without: Sequence[str] = ()) -> None:
         say("stack", "stopped")
 
 
-def _run(stack: "Stack", without: Sequence[str], stopped: threading.Event) -> None:
+def _run(stack: "Stack", without: Sequence[str], stopped: Sequence[int]) -> None:
     """Start, print and watch until `stopped`."""
     from tests.e2e.coffee_scenario import set_up_kiosk
     from tests.e2e.scenario import Site, seed_plans
 
     stack.start(announce=False)
-    if stopped.is_set():
+    if stopped:
         return
     if not {"auth", "subscriptions"} & set(without):
         say("manager", f"plans on sale: {', '.join(seed_plans(Site.of_state(stack.state())))}")
@@ -76,7 +75,8 @@ def _run(stack: "Stack", without: Sequence[str], stopped: threading.Event) -> No
         say("merchant", f"machine {kiosk.device} sells {kiosk.page_url}")
     print_summary(stack.state(), kiosk)
     stack.announce()
-    while not stopped.wait(_MONITOR_S):
+    while not stopped:
+        time.sleep(_MONITOR_S)
         stack.restart_ended()
 
 

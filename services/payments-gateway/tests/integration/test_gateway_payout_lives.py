@@ -20,7 +20,7 @@ from copeck.testkit.waiting import eventually
 from payments_gateway import tables
 from payments_gateway.composition import make_context
 from payments_gateway.domain.routing import Shops
-from payments_gateway.handlers import batches, operations
+from payments_gateway.handlers import batches, metrics, operations
 from payments_gateway.handlers.events import Events
 from payments_gateway.settings import GatewaySettings
 from payments_gateway.store import operations as operation_store
@@ -249,7 +249,10 @@ async def test_a_manager_stops_what_is_under_way_and_was_never_sent(
         house.context.balances.learn(("mock", "main", "RUB"), Money(0, "RUB"), time.monotonic() + 60)
     else:
         house.context.shops = Shops([])
+    alarm = metrics.OPERATIONS_ALARM.labels("payout")._value
+    before = alarm.get()
     assert await operations.execute(house.context, operation_id) == "put off"
+    assert alarm.get() == before + (waits_for == "shop")
     why = {"balance": "provider_balance_short", "shop": "the shop is not configured"}[waits_for]
     waiting = "SELECT status, attempts, failure_reason FROM gateway.operations"
     assert await rows(house.database_url, waiting) == [("ready", 0, why)]

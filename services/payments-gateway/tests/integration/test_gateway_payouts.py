@@ -14,7 +14,9 @@ from copeck.contracts import events
 from copeck.kernel.money import Money
 from copeck.testkit.waiting import eventually
 from payments_gateway import tables
+from payments_gateway.domain.models import OperationStatus
 from payments_gateway.domain.recipients import Recipient, RecipientKind
+from payments_gateway.domain.routing import Shops
 from payments_gateway.handlers import catch_up, operations
 from payments_gateway.handlers import events as event_handler
 from payments_gateway.handlers.operations.taking import take
@@ -23,6 +25,7 @@ from payments_gateway.handlers.payout_balance import provider_balance
 from payments_gateway.handlers.reconciliation import reconcile
 from payments_gateway.main import build
 from payments_gateway.settings import GatewaySettings
+from payments_gateway.store import operations as operation_store
 
 from .conftest import PREFIX, SECRET, Emulator, payment, signed
 from .payout_world import MOCK_SECRET, TOKEN, MockGateway, PayoutWorld, mock_process, payout_world, put_switch
@@ -141,13 +144,15 @@ async def test_a_dry_balance_holds_payouts_back_until_it_is_filled(world: Payout
     assert await world.provider.transfers() == {f"{payout_id}-1": 1}
 
 
-@pytest.mark.parametrize("when", ["before the report", "after the report"])
+@pytest.mark.parametrize("when", ["before the report", "after the report", "while it has no shop"])
 async def test_a_payout_that_was_canceled_is_never_sent(world: PayoutWorld, when: str) -> None:
     payout_id = await world.payout()
     operation_id = await world.pending(payout_id)
     if when == "after the report":
         assert await operations.execute(world.context, operation_id) == "announced"
         assert await operations.execute(world.context, operation_id) == "waits"
+    if when == "while it has no shop":
+        world.context.shops = Shops([])
     await world.set_state(payout_id, "canceled")
     before = await world.statuses()
     assert await operations.execute(world.context, operation_id) == "superseded"
@@ -155,6 +160,22 @@ async def test_a_payout_that_was_canceled_is_never_sent(world: PayoutWorld, when
     assert (await world.operation(operation_id))["failure_code"] == "superseded"
     assert await world.provider.transfers() == {}
     assert await world.statuses() == before
+
+
+async def test_i08_what_was_paid_after_all_is_not_sent_when_it_is_tried_again(world: PayoutWorld) -> None:
+    """The provider's list told of the first try's transfer after the updater had decided on the second."""
+    payout_id = await world.payout()
+    first = await world.pending(payout_id)
+    async with world.context.database.transaction() as tx:
+        paid = {"status": OperationStatus.SUCCEEDED, "result_transaction_id": "mock_1"}
+        await operation_store.write(tx, first, None, world.context.clock.now(), **paid)
+    await world.set_state(payout_id, "pending", attempt=2)
+    second = await world.pending(payout_id, attempt=2)
+    assert await operations.execute(world.context, second) == "superseded"
+    (report,) = await world.reports()
+    assert (report["status"], report["attempt"], report["transaction"]) == ("completed", 2, "mock_1")
+    assert await operations.execute(world.context, second) == "finished"
+    assert await world.provider.transfers() == {}
 
 
 async def test_a_try_that_another_followed_is_never_sent(world: PayoutWorld) -> None:

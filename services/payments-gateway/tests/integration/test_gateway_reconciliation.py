@@ -227,6 +227,21 @@ async def test_i08_a_payout_that_was_paid_at_first_is_not_paid_by_a_later_try(
     assert [row["status"] for row in tries] == ["succeeded", "failed", becomes]
 
 
+async def test_i08_two_tries_that_were_given_up_and_both_paid_are_one_payout_and_one_too_many(
+    context: Context, listed: Listed, shop: Shop, clock: ManualClock, rows: Rows, reports: Rows
+) -> None:
+    now = clock.now() - timedelta(minutes=2)
+    first, paid_out = await tried(context, OperationStatus.FAILED, now)
+    _, again = await tried(context, OperationStatus.FAILED, now, first.payout_id, 2)
+    again = replace(again, transaction_id="10")
+    listed.made += [(now, paid_out), (now, again)]
+    assert [await reconciliation.reconcile(context, shop) for _ in range(2)] == [1, 0]
+    (report,) = await reports()
+    assert (report["status"], report["attempt"], report["transaction"]) == ("completed", 2, paid_out.transaction_id)
+    facts = {(row["transaction_id"], row["kind"]) for row in await rows("facts")}
+    assert facts == {(paid_out.transaction_id, "payout_paid_after_all"), ("10", "payout_paid_twice")}
+
+
 async def test_a_payout_that_has_ended_at_the_provider_is_asked_about_at_once(
     context: Context, listed: Listed, shop: Shop, clock: ManualClock, rows: Rows, reports: Rows
 ) -> None:

@@ -82,15 +82,21 @@ def invoice(status: str = "issued", **changes: object) -> Invoice:
     return replace(made, **changes)  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize("pending_first", [True, False])
 @pytest.mark.parametrize("given_up", [True, False])
-def test_a_hold_that_names_an_attempt_that_was_given_up_is_another_attempt(*, given_up: bool) -> None:
+def test_a_hold_that_names_an_attempt_that_was_given_up_is_another_attempt(
+    *, given_up: bool, pending_first: bool
+) -> None:
     """The updater takes no hold after it was told `canceled`, and nobody would release the money."""
     shop, expired = Shop("cloudpayments", "main", "pk", "secret"), invoice("expired")
     ours = replace(new_attempt(shop, expired, expired.amount, NOW), status=S.CANCELED if given_up else S.PENDING)
     known = Known(expired, {ours.payment_id: ours})
+    if pending_first:
+        begun = hear(known, shop, Statement("7", S.PENDING, expired.amount, payment_id=ours.payment_id), NOW)
+        assert (begun.bound, begun.open) == (True, given_up)
     held = hear(known, shop, Statement("7", S.AUTHORIZED, expired.amount, payment_id=ours.payment_id), NOW)
     assert (held.attempt.status, held.attempt.transaction_id) == (S.AUTHORIZED, "7")
-    assert (held.report, held.bound, held.open) == (True, True, given_up)
+    assert (held.report, held.bound, held.open) == (True, not pending_first, given_up and not pending_first)
     assert (held.attempt.payment_id != ours.payment_id) is given_up
     assert len(known.attempts) == 1 + given_up
     # What is told of it later is told of the same attempt.

@@ -53,6 +53,13 @@ def test_what_names_no_try_of_the_shop_is_a_stranger_s() -> None:
     assert compare(SHOP, None, replace(PAID, status=AttemptStatus.FAILED)) is Compared.SAME
 
 
+def test_a_try_that_counts_as_paid_by_another_one_s_transfer_pays_twice_by_its_own() -> None:
+    settled = replace(OURS, status=OperationStatus.FAILED, reported="completed", result_transaction_id="8")
+    assert compare(SHOP, settled, PAID) is Compared.PAID_TWICE
+    assert compare(SHOP, settled, replace(PAID, transaction_id="8")) is Compared.SAME
+    assert compare(SHOP, settled, replace(PAID, status=AttemptStatus.FAILED)) is Compared.SAME
+
+
 def test_one_reference_pays_one_amount_once() -> None:
     assert compare(SHOP, OURS, replace(PAID, transaction_id="10")) is Compared.PAID_TWICE
     failed = replace(PAID, transaction_id="10", status=AttemptStatus.FAILED)

@@ -20,6 +20,8 @@ STATEMENTS = frozenset(
 )
 """Statuses that are statements; others say only that a transaction is under way."""
 
+_MAY_HOLD = frozenset({AttemptStatus.PENDING, AttemptStatus.UNKNOWN, AttemptStatus.AUTHORIZED})
+
 TransactionKey = tuple[str, str, str]
 
 
@@ -96,7 +98,8 @@ def _attempt_of(known: Known, shop: Shop, said: Statement, now: datetime) -> tup
     """Return the attempt of a transaction: the bound one, else the free one that it names, else a new one.
 
     A widget may try several cards under one of our attempts: the second transaction gets an attempt of its own. So does
-    a hold that names an attempt which was given up, for of that one no hold is believed, and nobody would end it.
+    one that holds money, or may come to, and names an attempt which was given up: of that one no hold is believed, and
+    nobody would end it.
     """
     attempt = known.bound_to(shop, said.transaction_id)
     if attempt is not None:
@@ -105,7 +108,7 @@ def _attempt_of(known: Known, shop: Shop, said: Statement, now: datetime) -> tup
     if (
         named is not None
         and named.transaction_id is None
-        and not (named.status is AttemptStatus.CANCELED and said.status is AttemptStatus.AUTHORIZED)
+        and not (named.status is AttemptStatus.CANCELED and said.status in _MAY_HOLD)
         and (named.provider, named.shop) == (shop.provider, shop.shop)
     ):
         return replace(named, transaction_id=said.transaction_id), True, False

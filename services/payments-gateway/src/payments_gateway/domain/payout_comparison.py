@@ -34,6 +34,9 @@ def compare(shop: Shop, operation: Operation | None, told: Transaction) -> Compa
         return Compared.ENDED if told.status in FINISHED else Compared.SAME
     if paid and told.amount != operation.amount:
         return Compared.OTHER_AMOUNT
+    if operation.status is not OperationStatus.SUCCEEDED and operation.reported == "completed":
+        # Reported as paid by another try's transfer: one of its own is the second.
+        return Compared.PAID_TWICE if paid and told.transaction_id != operation.result_transaction_id else Compared.SAME
     if operation.status is not OperationStatus.SUCCEEDED:
         if told.status is AttemptStatus.PENDING:
             return Compared.PENDING_THERE

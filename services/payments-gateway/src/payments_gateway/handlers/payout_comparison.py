@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from datetime import datetime
+from typing import Any
 from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -99,7 +100,7 @@ async def _take_in(
             failure_code="",
             failure_reason="",
         )
-        told_as = await _settled_as(tx, operation, now)
+        told_as = await _settled_as(tx, operation, item.transaction_id, now)
         await context.outbox.add(tx, payout_report(told_as, "completed", transaction_id=item.transaction_id))
     metrics.PAYOUT_DIFFERENCES.labels(shop.provider, shop.shop, found.value).inc()
     log.error(
@@ -114,7 +115,7 @@ async def _take_in(
     return found, None
 
 
-async def _settled_as(tx: AsyncConnection, paid: Operation, now: datetime) -> Operation:
+async def _settled_as(tx: AsyncConnection, paid: Operation, transaction_id: str, now: datetime) -> Operation:
     """Return the try as which a payout is reported as paid, after the money of one that was given up went out.
 
     The updater takes the word on a payout's last try only. Where that has failed, or was never sent and is ended here,
@@ -124,23 +125,20 @@ async def _settled_as(tx: AsyncConnection, paid: Operation, now: datetime) -> Op
     last = paid
     while later := await operation_store.by_key(tx, _key_after(last), lock=True):
         last = later
-    if last is paid:
+    if last is paid or not (sends_first(last) or last.status is OperationStatus.FAILED):
         return paid
-    if sends_first(last):
-        await operation_store.write(
-            tx,
-            last.id,
-            None,
-            now,
-            status=OperationStatus.FAILED,
-            outcome=SUPERSEDED,
-            failure_code=SUPERSEDED,
-            failure_reason="an earlier try was paid after all",
-        )
-        metrics.OPERATIONS.labels(last.kind.value, SUPERSEDED).inc()
-    elif last.status is not OperationStatus.FAILED:
-        return paid
+    await settle_on(tx, last, transaction_id, now)
     return last
+
+
+async def settle_on(tx: AsyncConnection, last: Operation, transaction_id: str | None, now: datetime) -> None:
+    """End a locked try that will not pay: it is reported as paid by the transfer of an earlier one."""
+    said: dict[str, Any] = {"reported": "completed", "result_transaction_id": transaction_id}
+    if sends_first(last):
+        why = {"failure_code": SUPERSEDED, "failure_reason": "an earlier try was paid after all"}
+        said |= {"status": OperationStatus.FAILED, "outcome": SUPERSEDED, **why}
+        metrics.OPERATIONS.labels(last.kind.value, SUPERSEDED).inc()
+    await operation_store.write(tx, last.id, None, now, **said)
 
 
 def _key_after(operation: Operation) -> str:

@@ -10,6 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from copeck.kernel.ids import new_id
 from copeck.messaging.celery import HARD_TIME_LIMIT_S
 from copeck.observability.logs import get_logger
+from payments_gateway.domain.instructions import payout_key
 from payments_gateway.domain.invoices import Invoice
 from payments_gateway.domain.models import Operation, OperationKind, OperationStatus
 from payments_gateway.domain.provider import AttemptStatus
@@ -28,6 +29,7 @@ from payments_gateway.handlers import metrics
 from payments_gateway.handlers.context import Context
 from payments_gateway.handlers.merchant_shops import find_shop
 from payments_gateway.handlers.payout_balance import refresh
+from payments_gateway.handlers.payout_comparison import settle_on
 from payments_gateway.handlers.reports import payout_report
 from payments_gateway.store import attempts as attempt_store
 from payments_gateway.store import invoices as invoice_store
@@ -63,6 +65,8 @@ class Surroundings:
     looked: Looked
     stopped: dict[str, str] = field(default_factory=dict)
     payouts: dict[UUID, PayoutState] = field(default_factory=dict)
+    paid: dict[UUID, Operation] = field(default_factory=dict)
+    """Tries of these payouts that paid, against our word at that time: what was asked for again must not be sent."""
     invoices: dict[UUID, Invoice] = field(default_factory=dict)
 
     def stop_of(self, operation: Operation) -> str | None:
@@ -132,10 +136,20 @@ async def _surroundings(tx: AsyncConnection, due: list[Operation], looked: Looke
     around.stopped = {item.name: item.reason for item in await switch_store.stopped_of(tx, *sorted(names))}
     new = [row for row in due if sends_first(row)]
     around.payouts = await payouts_state.states(tx, [row.payout_id for row in new if row.payout_id is not None])
+    around.paid = await _paid_before(tx, new)
     charged = {row.of_invoice for row in new if row.kind is OperationKind.CHARGE}
     if charged:
         around.invoices = await invoice_store.known(tx, charged, now)
     return around
+
+
+async def _paid_before(tx: AsyncConnection, new: list[Operation]) -> dict[UUID, Operation]:
+    again = [(row.payout_id, row.payout_attempt) for row in new if row.payout_id and (row.payout_attempt or 0) > 1]
+    keys = [payout_key(payout_id, attempt) for payout_id, last in again for attempt in range(1, last or 0)]
+    if not keys:
+        return {}
+    tries = (await operation_store.by_keys(tx, keys)).values()
+    return {row.payout_id: row for row in tries if row.payout_id and row.status is OperationStatus.SUCCEEDED}
 
 
 async def _decide(
@@ -155,15 +169,22 @@ async def _decide(
         return
     if stopped:
         await _put_off(context, tx, row, taken, now, stopped)
-    elif row.provider not in context.providers or await find_shop(context, row.provider, row.shop, tx) is None:
-        log.error("an operation's shop is not configured", operation_id=str(row.id), shop=row.shop)
-        await _put_off(context, tx, row, taken, now, NO_SHOP)
     elif row.kind is OperationKind.PAYOUT:
         await _payout(context, tx, row, around, taken, now)
     elif row.kind is OperationKind.CHARGE:
         await _charge(context, tx, row, around, taken, now)
-    else:
+    elif await _has_shop(context, tx, row, taken, now):
         _lease(row, around.looked, taken)
+
+
+async def _has_shop(context: Context, tx: AsyncConnection, row: Operation, taken: Taken, now: datetime) -> bool:
+    """Tell whether a row can be sent where it is to be; if not, put it off and call for somebody."""
+    if row.provider in context.providers and await find_shop(context, row.provider, row.shop, tx) is not None:
+        return True
+    log.error("an operation's shop is not configured", operation_id=str(row.id), shop=row.shop)
+    metrics.OPERATIONS_ALARM.labels(row.kind.value).inc()
+    await _put_off(context, tx, row, taken, now, NO_SHOP)
+    return False
 
 
 def _breaker_s(row: Operation, looked: Looked) -> float:
@@ -187,9 +208,15 @@ async def _payout(
     if start is Start.SUPERSEDED:
         await _supersede(tx, row, f"the payout is {state.status if state else 'gone'}", now)
         taken.ended[row.id] = SUPERSEDED
+    elif (paid := around.paid.get(row.payout_id) if row.payout_id else None) is not None:
+        await settle_on(tx, row, paid.result_transaction_id, now)
+        await context.outbox.add(tx, payout_report(row, "completed", transaction_id=paid.result_transaction_id))
+        taken.ended[row.id], taken.announced = SUPERSEDED, True
     elif start is Start.WAIT:
         await operation_store.schedule(tx, row.id, now + _ANSWER_AFTER)
         taken.ended[row.id] = "waits"
+    elif not await _has_shop(context, tx, row, taken, now):
+        return
     elif start is Start.ANNOUNCE and context.balances.enough(key, row.amount):
         await context.outbox.add(tx, payout_report(row, "processing"))
         await operation_store.announce(tx, row.id, now + _ANSWER_AFTER)
@@ -208,7 +235,8 @@ async def _charge(
     if invoice is None and now < given_up_at:
         await _put_off(context, tx, row, taken, now, "waits for the invoice")
     elif invoice is not None and invoice.payable_at(now):
-        _lease(row, around.looked, taken)
+        if await _has_shop(context, tx, row, taken, now):
+            _lease(row, around.looked, taken)
     else:
         reason = "the invoice never came" if invoice is None else f"the invoice is {invoice.status}"
         await _supersede(tx, row, reason, now)
