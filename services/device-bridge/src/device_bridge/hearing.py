@@ -15,7 +15,7 @@ from copeck.contracts.machines import AckConfirmation
 from copeck.kernel.errors import DomainError
 from copeck.messaging.backoff import Backoff
 from copeck.observability.metrics import LATENCY_BUCKETS, Counter, Histogram
-from copeck.storage.errors import is_transient, sqlstate_of
+from copeck.storage.errors import FOREIGN_KEY_VIOLATION, is_transient, sqlstate_of
 from device_bridge.domain.errors import DeviceUnknown
 from device_bridge.domain.model import Report
 from device_bridge.drivers.mqtt.directory import Directory
@@ -52,7 +52,6 @@ _REPORTS_GATHERED_S = 0.05
 _PRICES_SIDE_BY_SIDE = 2
 _TRIES_MAX = 5
 _RAW_CHARS_MAX = 500
-_FOREIGN_KEY_VIOLATION = "23503"
 
 T = TypeVar("T")
 Work = Callable[[Profile, Heard, str, T], Awaitable[None]]
@@ -131,7 +130,7 @@ class Hearing:
                 failures = 0
             except Exception as error:
                 # A machine that was deleted while its heartbeat was being stored is unknown the next time.
-                if is_transient(error) or sqlstate_of(error) == _FOREIGN_KEY_VIOLATION:
+                if is_transient(error) or sqlstate_of(error) == FOREIGN_KEY_VIOLATION:
                     self._alive |= alive
                 else:
                     log.exception("%s heartbeats were lost", len(alive))

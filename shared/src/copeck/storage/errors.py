@@ -4,6 +4,8 @@ import psycopg
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
+UNIQUE_VIOLATION = "23505"
+FOREIGN_KEY_VIOLATION = "23503"
 # Deadlock, serialization failure, lock not available, query canceled by a time-out.
 _TRANSIENT_CODES = frozenset({"40P01", "40001", "40003", "55P03", "57014", "25P03", "25006"})
 # Connection faults, lack of resources, operator intervention, system errors.

@@ -10,7 +10,7 @@ from copeck.contracts.commands import WalletOpen
 from copeck.kernel.errors import DomainError, InvalidValueError, NotFoundError
 from copeck.kernel.ids import new_id
 from copeck.kernel.money import EXPONENTS
-from copeck.storage.errors import sqlstate_of
+from copeck.storage.errors import UNIQUE_VIOLATION, sqlstate_of
 from copeck.web.etag import check_if_match
 from device_bridge.domain.addresses import check_address, check_model_choice
 from device_bridge.domain.catalogue_lines import RESERVED_IDS
@@ -23,7 +23,6 @@ from device_bridge.store import devices, drinks, lookups, merchants, removals
 
 # What the audit does not repeat: it is masked wherever it is shown.
 _HIDDEN = frozenset({"payout_details"})
-_UNIQUE_VIOLATION = "23505"
 
 
 class MerchantExists(DomainError):
@@ -219,7 +218,7 @@ async def change_device(
     try:
         await devices.update(work.tx, changed)
     except Exception as error:
-        if sqlstate_of(error) == _UNIQUE_VIOLATION:
+        if sqlstate_of(error) == UNIQUE_VIOLATION:
             raise _address_taken(changed) from error
         raise
     await work.note("device.change", "device", device_id, before=_plain(known), after=_plain(changed))

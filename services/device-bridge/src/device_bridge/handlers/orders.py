@@ -6,7 +6,7 @@ from uuid import UUID
 
 from copeck.contracts.commands import InvoiceIssue
 from copeck.kernel.ids import new_id
-from copeck.storage.errors import sqlstate_of
+from copeck.storage.errors import FOREIGN_KEY_VIOLATION, sqlstate_of
 from device_bridge.domain import decisions, selling
 from device_bridge.domain.errors import (
     DeviceUnknown,
@@ -23,7 +23,6 @@ from device_bridge.store import devices, drinks, orders
 from device_bridge.store.devices import Shown
 
 LANGUAGES = ("ru", "en")
-_FOREIGN_KEY_VIOLATION = "23503"
 
 
 def reports_state(context: Context, model: str) -> bool:
@@ -83,7 +82,7 @@ async def begin(
     try:
         added = await orders.insert(work.tx, order, [first])
     except Exception as error:
-        if sqlstate_of(error) == _FOREIGN_KEY_VIOLATION:
+        if sqlstate_of(error) == FOREIGN_KEY_VIOLATION:
             # The machine was deleted since it was looked at.
             raise DeviceUnknown() from error
         raise

@@ -7,7 +7,7 @@ from copeck.contracts import events
 from copeck.kernel.errors import InvalidValueError
 from copeck.kernel.ids import new_id
 from copeck.kernel.money import Money
-from payments_gateway.domain.models import Operation, OperationKind, OperationStatus
+from payments_gateway.domain.models import Attempt, Operation, OperationKind, OperationStatus
 
 
 def payout_key(payout_id: UUID, attempt: int) -> str:
@@ -59,6 +59,25 @@ def refund_operation(
         created_at=now,
         cause_id=cause_id,
         correlation_id=correlation_id,
+    )
+
+
+def attempt_operation(attempt: Attempt, kind: OperationKind, idempotency_key: str, now: datetime) -> Operation:
+    """Make an operation on an attempt that nobody asked for: a question about it, or the end of its hold."""
+    return Operation(
+        id=new_id(),
+        kind=kind,
+        invoice_id=attempt.invoice_id,
+        payment_id=attempt.payment_id,
+        account=attempt.account,
+        provider=attempt.provider,
+        shop=attempt.shop,
+        transaction_id=attempt.transaction_id,
+        amount=attempt.amount,
+        idempotency_key=idempotency_key,
+        status=OperationStatus.READY,
+        next_at=now,
+        created_at=now,
     )
 
 

@@ -13,10 +13,9 @@ from uuid import UUID
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from copeck.contracts import events
-from copeck.kernel.ids import new_id
 from copeck.observability.logs import get_logger
-from payments_gateway.domain.instructions import payout_operation, refund_operation
-from payments_gateway.domain.models import Attempt, Operation, OperationKind, OperationStatus
+from payments_gateway.domain.instructions import attempt_operation, payout_operation, refund_operation
+from payments_gateway.domain.models import Attempt, Operation, OperationKind
 from payments_gateway.handlers import metrics
 from payments_gateway.handlers.context import Context
 from payments_gateway.store import catch_up as catch_up_store
@@ -104,21 +103,7 @@ async def hold(context: Context, attempt: Attempt) -> UUID | None:
             log.error("a hold cannot be ended: look", payment_id=str(attempt.payment_id), tries=tried.refused)
             return None
         first = f"{told.kind.value}:{attempt.payment_id}"
-        operation = Operation(
-            id=new_id(),
-            kind=told.kind,
-            invoice_id=attempt.invoice_id,
-            payment_id=attempt.payment_id,
-            account=attempt.account,
-            provider=attempt.provider,
-            shop=attempt.shop,
-            transaction_id=attempt.transaction_id,
-            amount=attempt.amount,
-            idempotency_key=_key(first, told, tried),
-            status=OperationStatus.READY,
-            next_at=now,
-            created_at=now,
-        )
+        operation = attempt_operation(attempt, told.kind, _key(first, told, tried), now)
         added = await operation_store.add(tx, operation, now + _JANITOR_AFTER)
     if not added:
         return None

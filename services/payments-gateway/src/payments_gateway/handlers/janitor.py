@@ -7,11 +7,11 @@ from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from copeck.kernel.ids import new_id
 from copeck.observability.logs import get_logger
 from copeck.storage.errors import is_transient
 from payments_gateway.domain.attempts import FINISHED
-from payments_gateway.domain.models import Attempt, Operation, OperationKind, OperationStatus
+from payments_gateway.domain.instructions import attempt_operation
+from payments_gateway.domain.models import Attempt, OperationKind
 from payments_gateway.handlers import batches, catch_up, metrics
 from payments_gateway.handlers.context import Context
 from payments_gateway.handlers.forged import KEPT_ROWS_MAX
@@ -83,29 +83,11 @@ async def _ask(tx: AsyncConnection, attempt: Attempt, now: datetime) -> None:
     A hold is told after a failure once at most, so that there is no third. A question that is open goes on by itself.
     """
     key = f"status:{attempt.payment_id}"
-    if await operation_store.add(tx, _question(attempt, key, now), now):
+    if await operation_store.add(tx, attempt_operation(attempt, OperationKind.STATUS_QUERY, key, now), now):
         return
     first = await operation_store.by_key(tx, key)
     if first is not None and first.status not in operation_store.UNFINISHED:
-        await operation_store.add(tx, _question(attempt, f"{key}:again", now), now)
-
-
-def _question(attempt: Attempt, key: str, now: datetime) -> Operation:
-    return Operation(
-        id=new_id(),
-        kind=OperationKind.STATUS_QUERY,
-        invoice_id=attempt.invoice_id,
-        payment_id=attempt.payment_id,
-        account=attempt.account,
-        provider=attempt.provider,
-        shop=attempt.shop,
-        transaction_id=attempt.transaction_id,
-        amount=attempt.amount,
-        idempotency_key=key,
-        status=OperationStatus.READY,
-        next_at=now,
-        created_at=now,
-    )
+        await operation_store.add(tx, attempt_operation(attempt, OperationKind.STATUS_QUERY, f"{key}:again", now), now)
 
 
 async def _operations(context: Context) -> dict[UUID, OperationKind]:
